@@ -1,0 +1,114 @@
+import { readFileSync } from 'node:fs';
+import picomatch from 'picomatch';
+import { z } from 'zod';
+
+/** Field types of the configuration grammar, for src/config and for the adapters' own keys. */
+
+const durationUnits = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
+
+/** A duration with its unit (`500ms`, `30s`, `5m`, `1h`), read as ms. */
+export function duration() {
+  return z
+    .string()
+    .regex(/^\d+(\.\d+)?(ms|s|m|h)$/, 'expected a duration with its unit, such as 500ms, 30s or 5m')
+    .meta({ description: 'A duration with its unit: 500ms, 30s, 5m, 1h' })
+    .transform((text) => {
+      const [, amount, unit] = /^([\d.]+)(ms|s|m|h)$/.exec(text) as unknown as [
+        string,
+        string,
+        keyof typeof durationUnits,
+      ];
+      return Number(amount) * durationUnits[unit];
+    });
+}
+
+/** A secret that cannot be printed by accident: logs, JSON and templates show `[redacted]`. */
+export class Secret {
+  readonly #value: string;
+  constructor(value: string) {
+    this.#value = value;
+  }
+  reveal(): string {
+    return this.#value;
+  }
+  toString(): string {
+    return '[redacted]';
+  }
+  toJSON(): string {
+    return '[redacted]';
+  }
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return '[redacted]';
+  }
+}
+
+export function secret() {
+  return z
+    .string()
+    .min(1)
+    .meta({ description: 'A secret, best as ${NAME} (environment) or file:/path' })
+    .transform((value) => new Secret(value));
+}
+
+/** Certificates of a client connection, as paths of PEM files. */
+export function clientTls() {
+  return z.strictObject({
+    ca: z
+      .string()
+      .min(1)
+      .optional()
+      .meta({ description: "PEM file of the authorities to trust, instead of the system's" }),
+    cert: z.string().min(1).optional().meta({ description: 'PEM file of the client certificate' }),
+    key: z.string().min(1).optional().meta({ description: "PEM file of the client certificate's key" }),
+    serverName: z.string().min(1).optional().meta({ description: "Name to expect in the server's certificate" }),
+  });
+}
+
+export type ClientTls = z.output<ReturnType<typeof clientTls>>;
+
+/** What `tls.connect`, undici and grpc-js want to know. */
+export type TlsFiles = { ca?: Buffer; cert?: Buffer; key?: Buffer; servername?: string };
+
+/** Reads the files of a TLS block. @throws Error of the file system, naming the file */
+export function readClientTls(tls: ClientTls): TlsFiles {
+  return {
+    ...(tls.ca === undefined ? {} : { ca: readFileSync(tls.ca) }),
+    ...(tls.cert === undefined ? {} : { cert: readFileSync(tls.cert) }),
+    ...(tls.key === undefined ? {} : { key: readFileSync(tls.key) }),
+    ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
+  };
+}
+
+/** User name and password. */
+export function basicAuth() {
+  return z.strictObject({ username: z.string().min(1), password: secret() });
+}
+
+/** `host:port`; IPv6 in brackets. Read as its two parts. */
+export function hostPort(defaultPort?: number) {
+  const example = defaultPort === undefined ? 'host:port' : `host or host:port (default ${defaultPort})`;
+  return z.string().transform((text, context) => {
+    const match = /^(\[[0-9a-fA-F:.]+\]|[^:/@\s]+)(?::(\d{1,5}))?$/.exec(text);
+    const port = match?.[2] === undefined ? defaultPort : Number(match[2]);
+    if (match?.[1] === undefined || port === undefined || port > 65535) {
+      context.addIssue({ code: 'custom', message: `"${text}" is not ${example}` });
+      return z.NEVER;
+    }
+    return { host: match[1].replace(/^\[|\]$/g, ''), port };
+  });
+}
+
+/** An http or https URL without a query, read without its last slash. */
+export function httpUrl() {
+  return z
+    .url({ protocol: /^https?$/, error: 'expected a URL such as http://host:port/path' })
+    .transform((text) => text.replace(/\/+$/, ''));
+}
+
+/** Whether a name is wanted: it matches one of `include` (all, if there is none) and none of `exclude`. Globs; `*` matches any characters. */
+export function nameFilter(include: readonly string[] | undefined, exclude: readonly string[] | undefined) {
+  const options = { bash: true, dot: true };
+  const wanted = include === undefined ? () => true : picomatch([...include], options);
+  const unwanted = exclude === undefined || exclude.length === 0 ? () => false : picomatch([...exclude], options);
+  return (name: string): boolean => wanted(name) && !unwanted(name);
+}

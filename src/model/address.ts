@@ -1,0 +1,56 @@
+import ipaddr from 'ipaddr.js';
+
+export type AddressKind = 'ipv4' | 'ipv6' | 'dns';
+
+export interface Address {
+  readonly kind: AddressKind;
+  /** Normalised: IPv6 compressed and without brackets, IPv4-mapped IPv6 as IPv4, DNS names in lower case without the last dot. */
+  readonly text: string;
+}
+
+const dnsLabel = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+
+/**
+ * Reads an instance's address.
+ * @throws Error that says what was found and why it cannot be dialled: empty, with a zone (`fe80::1%eth0`, for which Envoy rejects the
+ * whole service), unspecified (0.0.0.0), a multicast or broadcast address, or neither an IP address nor a DNS name.
+ */
+export function parseAddress(input: string): Address {
+  const text = input.trim().replace(/^\[(.*)\]$/, '$1');
+  if (text === '') throw new Error('no address');
+  if (text.includes('%')) throw new Error(`address "${input}" has a zone: only this machine could dial it`);
+  if (ipaddr.isValid(text) && (text.includes(':') || ipaddr.IPv4.isValidFourPartDecimal(text))) {
+    const ip = ipaddr.process(text);
+    const range = ip.range();
+    if (range === 'unspecified' || range === 'multicast' || range === 'broadcast')
+      throw new Error(`address "${input}" is ${range}: nothing can be dialled there`);
+    return { kind: ip.kind(), text: ip.toString() };
+  }
+  const name = text.toLowerCase().replace(/\.$/, '');
+  const labels = name.split('.');
+  const numeric = /^\d+$/.test(labels.at(-1) ?? '');
+  if (name.length > 253 || numeric || !labels.every((label) => dnsLabel.test(label)))
+    throw new Error(`address "${short(input)}" is neither an IP address nor a DNS name`);
+  return { kind: 'dns', text: name };
+}
+
+export function addressKind(address: string): AddressKind {
+  if (address.includes(':')) return 'ipv6';
+  return ipaddr.IPv4.isValidFourPartDecimal(address) ? 'ipv4' : 'dns';
+}
+
+/**
+ * Reads a port number given as a number or as decimal digits.
+ * @throws Error if it is not a whole number from 1 to 65535
+ */
+export function parsePort(input: unknown): number {
+  const number = typeof input === 'string' && /^\d+$/.test(input.trim()) ? Number(input) : input;
+  if (typeof number !== 'number' || !Number.isInteger(number) || number < 1 || number > 65535)
+    throw new Error(`port ${short(JSON.stringify(input) ?? 'missing')} is not a whole number from 1 to 65535`);
+  return number;
+}
+
+/** At most 100 characters of what was found, for messages. */
+export function short(text: string): string {
+  return text.length <= 100 ? text : `${text.slice(0, 97)}...`;
+}

@@ -1,0 +1,36 @@
+/**
+ * Application protocols: Istio's own names, and the two of Dubbo.
+ * See https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/
+ */
+export const protocols = {
+  http: { istio: 'HTTP', prefix: 'http', port: 80 },
+  http2: { istio: 'HTTP2', prefix: 'http2', port: 80 },
+  grpc: { istio: 'GRPC', prefix: 'grpc', port: 80 },
+  'grpc-web': { istio: 'GRPC-WEB', prefix: 'grpc-web', port: 80 },
+  https: { istio: 'HTTPS', prefix: 'https', port: 443 },
+  tls: { istio: 'TLS', prefix: 'tls', port: 443 },
+  dubbo: { istio: 'TCP', prefix: 'tcp-dubbo', port: 20880 },
+  tri: { istio: 'GRPC', prefix: 'grpc-tri', port: 20880 },
+  tcp: { istio: 'TCP', prefix: 'tcp', port: 80 },
+  mongo: { istio: 'MONGO', prefix: 'mongo', port: 80 },
+  mysql: { istio: 'MYSQL', prefix: 'mysql', port: 80 },
+  redis: { istio: 'REDIS', prefix: 'redis', port: 80 },
+} as const satisfies Record<string, { istio: string; prefix: string; port: number }>;
+
+export type Protocol = keyof typeof protocols;
+
+/** The protocol that a registry's or an application's word means, in any case; undefined if it is none we know. */
+export function parseProtocol(word: string): Protocol | undefined {
+  const name = word.toLowerCase();
+  return Object.hasOwn(protocols, name) ? (name as Protocol) : undefined;
+}
+
+/**
+ * The name of a service port, Istio style: it begins with the protocol. `admin` speaking HTTP becomes `http-admin`.
+ * The result is a DNS label if `name` is one.
+ */
+export function portName(name: string, protocol: Protocol): string {
+  const { prefix } = protocols[protocol];
+  if (name === '' || name === protocol || name === prefix) return prefix;
+  return name.startsWith(`${prefix}-`) ? name : `${prefix}-${name}`;
+}

@@ -1,0 +1,88 @@
+import type { Protocol } from '#model/protocol.js';
+
+/** String pairs that an application or registry attaches to a service or an instance. */
+export type Metadata = Readonly<Record<string, string>>;
+
+/**
+ * Names one service of one registry. The registry is part of the identity: two Eurekas never overwrite each other.
+ * Parts that a registry does not have are empty strings.
+ */
+export interface ServiceKey {
+  /** Name of the registry in the configuration. */
+  readonly registry: string;
+  readonly namespace: string;
+  readonly group: string;
+  readonly name: string;
+  readonly version: string;
+}
+
+/** One port of one instance. Ports of the same name are the same port of the service. */
+export interface InstancePort {
+  /** Name of the port within its service; empty where the registry has no names: then the protocol names it. */
+  readonly name: string;
+  readonly protocol: Protocol;
+  /** 1 to 65535, the number that is really dialled. */
+  readonly number: number;
+}
+
+/** One running copy of a service, as its registry says it. */
+export interface Instance {
+  /** The registry's own id: a lease, a znode, a node and service id. For people and for stable order, never for identity. */
+  readonly id: string;
+  /** IPv4, IPv6 (normalised, without brackets) or DNS name. See {@link parseAddress}. */
+  readonly address: string;
+  /** At least one. */
+  readonly ports: readonly InstancePort[];
+  /** The registry's own word: UP, passing, unhealthy ... See the health table. */
+  readonly status: string;
+  /** In the registry's own scale; the adapter declares which value is nominal. 0 takes the instance out. */
+  readonly weight: number;
+  /** Zone as the registry says it, or empty. */
+  readonly zone: string;
+  /** `region/zone/subzone`, where the registry knows it in full; else undefined. */
+  readonly locality: string | undefined;
+  /** Istio network, where the registry knows it; else undefined. */
+  readonly network: string | undefined;
+  readonly metadata: Metadata;
+  /** When the registry says it last changed, in ms since 1970; 0 if it does not say. Of two records for one endpoint the newer one counts. */
+  readonly changedAt: number;
+}
+
+/** A record that could not be used, kept beside what could, so that people can see it. */
+export interface Rejection {
+  /** Which record: an instance id, a znode, a line. */
+  readonly record: string;
+  /** What was found, and what was expected. */
+  readonly reason: string;
+}
+
+/** Who calls a service, where the registry knows it (Dubbo). */
+export interface Consumer {
+  readonly application: string;
+  readonly address: string;
+}
+
+/** A port that the registry declares for the service itself. */
+export interface ServicePort {
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly number: number;
+}
+
+/** One service as one registry says it. Immutable: a change is a new object. */
+export interface RegistryService {
+  readonly key: ServiceKey;
+  /** Which of its adapter's kinds it is: `dubbo`, `nacos` ... Chooses the default host and the nominal weight. */
+  readonly kind: string;
+  /** Ports that the registry declares for the service; usually empty, and then rules choose the numbers. */
+  readonly ports: readonly ServicePort[];
+  readonly metadata: Metadata;
+  readonly instances: readonly Instance[];
+  readonly rejected: readonly Rejection[];
+  readonly consumers: readonly Consumer[];
+}
+
+/** One string that identifies the service; sorts like its parts. */
+export function serviceId(key: ServiceKey): string {
+  return [key.registry, key.namespace, key.group, key.name, key.version].map(encodeURIComponent).join('/');
+}

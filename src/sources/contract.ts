@@ -1,0 +1,96 @@
+import type { Logger } from 'pino';
+import type { z } from 'zod';
+import type { RegistryService, ServiceKey } from '#model/service.js';
+
+/** Why something changed, and when the registry told us. Travels with the change to the last stage. */
+export interface Cause {
+  /** Text for people: "znode added", "poll", "push". */
+  readonly what: string;
+  /** `performance.now()` when the registry's answer or event arrived: monotonic ms. */
+  readonly observedAt: number;
+}
+
+export function cause(what: string): Cause {
+  return { what, observedAt: performance.now() };
+}
+
+/**
+ * How a source is doing. `live`: complete and current. `stale`: what is known stays in use, but the registry cannot be asked now.
+ * `failed`: it never came.
+ */
+export type SourceState =
+  | { readonly kind: 'connecting' }
+  | { readonly kind: 'syncing' }
+  | { readonly kind: 'live' }
+  | { readonly kind: 'stale'; readonly error: Error }
+  | { readonly kind: 'failed'; readonly error: Error };
+
+/**
+ * A complete listing, given in chunks. After `commit`, what was not added is gone, except what `update` or `unreadable` touched since the
+ * listing was begun. A listing that is dropped without `commit` changes nothing.
+ */
+export interface Listing {
+  add(services: readonly RegistryService[]): void;
+  commit(cause: Cause): void;
+}
+
+/** Where a source writes what it reads. It never sees the views that this fills. */
+export interface SourceOutput {
+  listing(): Listing;
+  update(changed: readonly RegistryService[], removed: readonly ServiceKey[], cause: Cause): void;
+  /** The service exists and cannot be read: its last known content stays, and the error is shown. */
+  unreadable(key: ServiceKey, error: Error): void;
+  /** A proof of life: an event, a heartbeat, an empty poll answer. */
+  alive(): void;
+  /**
+   * `commit` makes a source live by itself; a source calls this when it loses its registry and keeps trying by itself (stale), and when it
+   * is back without a new listing (live).
+   */
+  state(state: SourceState): void;
+}
+
+/**
+ * Reads one registry. `run` goes on until the signal aborts, and then resolves soon, with all connections closed. If it throws, the
+ * supervisor backs off and runs it again; everything it has written stays.
+ */
+export interface Source {
+  run(out: SourceOutput, signal: AbortSignal): Promise<void>;
+}
+
+/** What a source is given beside its own configuration. */
+export interface SourceContext {
+  /** The registry's name: `ServiceKey.registry` of all that is read. */
+  readonly registry: string;
+  readonly log: Logger;
+  /** Whether a service of this name is wanted (`include` and `exclude`); others are not even read. */
+  readonly includes: (serviceName: string) => boolean;
+}
+
+/** What the pipeline needs to know of one kind of service that an adapter reads. */
+export interface ServiceKind {
+  /** Host template, unless the configuration has one: text with CEL between `{{ }}`. */
+  readonly host: string;
+  /** The weight that means "as any other". */
+  readonly nominalWeight: number;
+}
+
+/** One kind of registry. adapters/index.ts lists them all. */
+export interface Adapter<Fields extends z.ZodRawShape = z.ZodRawShape> {
+  /** The `type` in the configuration. */
+  readonly type: string;
+  /** One line for people: what it reads. */
+  readonly description: string;
+  /** Its own configuration keys; those that all registries share come from src/config. */
+  readonly fields: Fields;
+  /** The kinds of service that it reads, by `RegistryService.kind`. */
+  readonly kinds: Readonly<Record<string, ServiceKind>>;
+  /** Without a proof of life for this long, in ms, a source is stale. */
+  readonly staleAfter: number;
+  /** Makes a source. Does no I/O. */
+  source(config: z.output<z.ZodObject<Fields>>, context: SourceContext): Source;
+}
+
+/** Keeps the type of the configuration between an adapter's fields and its source, and widens the result for the list. */
+export function defineAdapter<Fields extends z.ZodRawShape>(adapter: Adapter<Fields>): Adapter {
+  return adapter as unknown as Adapter;
+}

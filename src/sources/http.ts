@@ -1,0 +1,171 @@
+import { Agent, type Dispatcher } from 'undici';
+import { type ClientTls, readClientTls, type Secret } from '#config/fields.js';
+import { short } from '#model/address.js';
+
+export interface HttpServersOptions {
+  /** Base URLs without a last slash, tried in turn. User name and password may stand in them. */
+  readonly servers: readonly string[];
+  readonly tls?: ClientTls | undefined;
+  readonly auth?: { readonly username: string; readonly password: Secret } | undefined;
+  /** ms for one whole answer from one server; 10,000 unless given. */
+  readonly timeout?: number;
+  /** Connections per server; 4 unless given. Further requests wait. */
+  readonly connections?: number;
+}
+
+export interface HttpRequest {
+  readonly signal: AbortSignal;
+  /** GET unless given. */
+  readonly method?: Dispatcher.HttpMethod;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly body: Buffer;
+  /** The base URL that answered, without user name and password. */
+  readonly server: string;
+}
+
+/** A request that got no usable answer. `status` is undefined if there was no answer at all. */
+export class HttpError extends Error {
+  override readonly name = 'HttpError';
+  readonly status: number | undefined;
+  constructor(message: string, status: number | undefined, options?: ErrorOptions) {
+    super(message, options);
+    this.status = status;
+  }
+}
+
+interface Server {
+  readonly base: string;
+  readonly shown: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/**
+ * Several addresses of one registry, spoken to over HTTP: sticky to the one that answers, and on to the next when it cannot be
+ * reached, is too slow, or answers 5xx or 429.
+ */
+export class HttpServers {
+  readonly #servers: readonly Server[];
+  readonly #agent: Agent;
+  readonly #timeout: number;
+  #current = 0;
+
+  /** @throws Error of the file system if a certificate cannot be read */
+  constructor(options: HttpServersOptions) {
+    this.#servers = options.servers.map((base) => server(base, options.auth));
+    this.#timeout = options.timeout ?? 10_000;
+    this.#agent = new Agent({
+      connections: options.connections ?? 4,
+      pipelining: 1,
+      connect: {
+        timeout: Math.min(this.#timeout, 5_000),
+        ...(options.tls === undefined ? {} : readClientTls(options.tls)),
+      },
+    });
+  }
+
+  /**
+   * Asks the servers in turn until one answers. Any status below 500 but 429 is an answer.
+   * @param path appended to the base URL; starts with a slash
+   * @throws HttpError that names each server and what was wrong with it
+   */
+  async request(path: string, options: HttpRequest): Promise<HttpAnswer> {
+    const failures: string[] = [];
+    let status: number | undefined;
+    let last: unknown;
+    for (let attempt = 0; attempt < this.#servers.length; attempt++) {
+      const index = (this.#current + attempt) % this.#servers.length;
+      const server = this.#servers[index];
+      if (server === undefined) break;
+      try {
+        const answer = await this.#ask(server, path, options);
+        if (answer.status < 500 && answer.status !== 429) {
+          this.#current = index;
+          return answer;
+        }
+        status = answer.status;
+        failures.push(
+          `${server.shown}: answered ${answer.status} ${short(answer.body.subarray(0, 200).toString().trim())}`.trim(),
+        );
+      } catch (error) {
+        options.signal.throwIfAborted();
+        last = error;
+        failures.push(`${server.shown}: ${reasonOf(error)}`);
+      }
+    }
+    throw new HttpError(failures.join('; '), status, { cause: last });
+  }
+
+  /**
+   * Asks for a JSON document.
+   * @throws HttpError if the status is not 200 or the body is not JSON: an HTML page, a truncated or an empty answer
+   */
+  async json(path: string, options: HttpRequest): Promise<unknown> {
+    const answer = await this.request(path, {
+      ...options,
+      headers: { accept: 'application/json', ...options.headers },
+    });
+    const url = answer.server + path.replace(/\?.*/, '');
+    if (answer.status !== 200) {
+      const hint = answer.status === 401 || answer.status === 403 ? ' (check the credentials)' : '';
+      throw new HttpError(
+        `${url} answered ${answer.status}${hint} ${short(answer.body.toString().trim())}`.trim(),
+        answer.status,
+      );
+    }
+    return parseJson(answer.body, url);
+  }
+
+  async close(): Promise<void> {
+    await this.#agent.destroy();
+  }
+
+  async #ask(server: Server, path: string, options: HttpRequest): Promise<HttpAnswer> {
+    const response = await this.#agent.request({
+      origin: new URL(server.base).origin,
+      path: new URL(server.base).pathname.replace(/\/$/, '') + path,
+      method: options.method ?? 'GET',
+      headers: { ...server.headers, ...options.headers },
+      ...(options.body === undefined ? {} : { body: options.body }),
+      signal: AbortSignal.any([options.signal, AbortSignal.timeout(this.#timeout)]),
+    });
+    return { status: response.statusCode, body: Buffer.from(await response.body.arrayBuffer()), server: server.shown };
+  }
+}
+
+/** Parses a JSON answer. @throws HttpError that shows how the answer begins */
+export function parseJson(body: Buffer, url: string): unknown {
+  if (body.length === 0) throw new HttpError(`${url} answered with an empty body instead of JSON`, 200);
+  try {
+    return JSON.parse(body.toString());
+  } catch (error) {
+    const start = short(body.subarray(0, 100).toString().replace(/\s+/g, ' '));
+    throw new HttpError(`${url} did not answer with JSON (${body.length} bytes, starting ${start})`, 200, {
+      cause: error,
+    });
+  }
+}
+
+function server(base: string, auth: HttpServersOptions['auth']): Server {
+  const url = new URL(base);
+  const username = auth?.username ?? decodeURIComponent(url.username);
+  const password = auth?.password.reveal() ?? decodeURIComponent(url.password);
+  url.username = '';
+  url.password = '';
+  const shown = url.href.replace(/\/$/, '');
+  const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+  return { base: shown, shown, headers: username === '' ? {} : { authorization } };
+}
+
+/** The reason of a failed request in a few words; network errors often hide theirs in `cause` or in a list. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof AggregateError && error.errors.length > 0) return error.errors.map(reasonOf).join(', ');
+  if (!(error instanceof Error)) return String(error);
+  if (error.name === 'TimeoutError') return 'no answer in time';
+  if (error.message === '' && error.cause !== undefined) return reasonOf(error.cause);
+  return error.message || error.name;
+}
