@@ -18,7 +18,7 @@ export interface Recipe {
 /** Every install, the cheap ones of each lane first. */
 export const recipes: readonly Recipe[] = [
   java('zookeeper'),
-  java('eureka'),
+  java('eureka', ['-cp', 'lib/*', 'EurekaServer.java']),
   java('nacos2'),
   java('nacos3', ['-cp', 'lib/*', 'NacosServer.java']),
   java('dubbo', ['-cp', 'lib/*', 'Greeter.java', 'DubboApp.java']),

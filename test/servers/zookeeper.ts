@@ -40,7 +40,7 @@ export class Zookeeper extends Server {
         args: ['zoo.cfg'],
       }),
       folder,
-      ready: async () => (await tcpAnswer(port, 'ruok')) === 'imok',
+      ready: async () => (await tcpAnswer(port, 'srvr')).includes('Mode: '),
     });
     this.port = port;
   }
