@@ -34,7 +34,10 @@ export class Consul extends Server {
       datacenter,
       'log-level': 'warn',
     };
-    const hcl = Object.entries(config).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+    // The election of the only server takes ten seconds with the default of 5.
+    const hcl = Object.entries({ performance: { raft_multiplier: 1 }, ...config }).map(
+      ([key, value]) => `${key} = ${JSON.stringify(value)}`,
+    );
     super({
       name: 'Consul',
       command: join(installed('consul'), 'consul'),
