@@ -28,13 +28,15 @@ export class Bell {
     this.#wake.abort();
   }
 
-  /** Returns when it was rung since the last return, or after `ms`. @throws the signal's reason */
-  async heard(ms: number, signal: AbortSignal): Promise<void> {
+  /** Returns when it was rung since the last return, or after `ms`. @returns whether it was rung @throws the signal's reason */
+  async heard(ms: number, signal: AbortSignal): Promise<boolean> {
     if (!this.#rung) {
       this.#wake = new AbortController();
       const either = AbortSignal.any([signal, this.#wake.signal]);
       await sleep(ms, undefined, { signal: either }).catch(() => signal.throwIfAborted());
     }
+    const rung = this.#rung;
     this.#rung = false;
+    return rung;
   }
 }

@@ -15,6 +15,7 @@ const READERS = 8;
 const SERVICE_PACE_MS = 50;
 const LIST_PACE_MS = 200;
 const SWEEP_PAUSE_MS = 1_000;
+const RETRY_MS = 10_000;
 /** Without any signal, services without a blocking query are read again at this rate: what no signal tells, such as a node's address. */
 const QUIET_READ_MS = 100;
 /** Attempts without any answer after which a service is shown as unreadable, while others are read. */
@@ -144,33 +145,40 @@ class Session {
     const backoff = new Backoff();
     try {
       for (;;) {
-        if (await this.#read(service, { index: service.index }, 'blocking query', signal)) {
+        const error = await this.#read(service, { index: service.index }, 'blocking query', signal);
+        if (error !== undefined) await backoff.pause(signal);
+        else {
           backoff.reset();
           await sleep(SERVICE_PACE_MS, undefined, { signal });
-        } else await backoff.pause(signal);
+        }
       }
     } catch (error) {
       if (!gone.aborted) throw error;
     }
   }
 
-  /** Reads a service and gives out what changed. @returns whether it could be read */
-  async #read(service: WatchedService, question: Question, what: string, signal: AbortSignal): Promise<boolean> {
+  /** Reads a service and gives out what changed. @returns why it could not be read, if so */
+  async #read(
+    service: WatchedService,
+    question: Question,
+    what: string,
+    signal: AbortSignal,
+  ): Promise<Error | undefined> {
     try {
       const before = service.content;
       const changed = await service.look(this.client, question, signal);
       service.failures = 0;
       this.out.alive();
-      if (!changed && !service.unreadable) return true;
+      if (!changed && !service.unreadable) return undefined;
       service.unreadable = false;
       const { content, key } = service;
       if (content !== undefined) this.out.update([content], [], cause(what));
       else if (before !== undefined) this.out.update([], [key], cause(what));
-      return true;
+      return undefined;
     } catch (error) {
       signal.throwIfAborted();
       this.#notRead(service, error);
-      return false;
+      return error as Error;
     }
   }
 
@@ -233,7 +241,8 @@ class Session {
     try {
       const { body, filtered } = await this.client.service(service.key.name, { elsewhere: server }, this.#signal);
       if (filtered) throw new Error(`the token may no longer see ${service.key.name}`);
-      return (decodeService(service.key, body)?.instances.length ?? 0) === 0;
+      const found = decodeService(service.key, body);
+      return found === undefined || found.instances.length + found.rejected.length === 0;
     } catch (error) {
       this.#signal.throwIfAborted();
       this.#notRead(service, error);
@@ -256,36 +265,37 @@ class Session {
     return names.filter((name) => name !== 'consul' && this.context.includes(name));
   }
 
-  /** Reads the services without a blocking query, after each signal, and slowly without one. */
+  /** Reads the services without a blocking query: after each signal, and slowly without one. */
   async #sweep(): Promise<void> {
     const backoff = new Backoff();
     for (;;) {
+      const failed = [...this.#shared].filter(({ failures }) => failures > 0);
+      const quiet = Math.max(this.config.wait, QUIET_READ_MS * this.#shared.size);
+      const signalled = await this.#sweepWanted.heard(failed.length > 0 ? RETRY_MS : quiet, this.#signal);
       const start = performance.now();
-      const queue = [...this.#shared].sort((a, b) => Number(a.index > 0n) - Number(b.index > 0n));
-      const complete = await this.#readAll(queue);
-      if (complete) backoff.reset();
-      else {
-        this.#sweepWanted.ring();
-        await backoff.pause(this.#signal);
-      }
+      // New ones first.
+      const all = [...this.#shared].sort((a, b) => Number(a.index > 0n) - Number(b.index > 0n));
+      if (await this.#readAll(signalled || failed.length === 0 ? all : failed)) backoff.reset();
+      else await backoff.pause(this.#signal);
       // At least half of the time is left to the servers.
       await sleep(Math.max(SWEEP_PAUSE_MS, performance.now() - start), undefined, { signal: this.#signal });
-      await this.#sweepWanted.heard(Math.max(this.config.wait, QUIET_READ_MS * this.#shared.size), this.#signal);
     }
   }
 
-  /** Stops at the first service that cannot be read. @returns whether all were read */
-  async #readAll(queue: WatchedService[]): Promise<boolean> {
-    let complete = true;
+  /** Reads services, and has all read again if no server answers. @returns whether servers answered */
+  async #readAll(services: readonly WatchedService[]): Promise<boolean> {
+    const queue = [...services];
+    let silence = false;
     const reader = async () => {
-      for (let service = queue.shift(); service !== undefined && complete; service = queue.shift()) {
+      for (let service = queue.shift(); service !== undefined && !silence; service = queue.shift()) {
         if (!this.#shared.has(service)) continue;
-        const read = await this.#read(service, {}, 'read after a signal', this.#signal);
-        complete &&= read || service.failures === 0;
+        const error = await this.#read(service, {}, 'read after a signal', this.#signal);
+        if (error !== undefined) silence ||= isSilence(error);
       }
     };
     await Promise.all(Array.from({ length: READERS }, reader));
-    return complete;
+    if (silence) this.#sweepWanted.ring();
+    return !silence;
   }
 
   /** Tells which services without a blocking query have a check that began or ceased to fail, and has them read at once. */
@@ -299,7 +309,7 @@ class Session {
         const failing = new Map(decodeFailingChecks(answer.body).map((check) => [check.id, check]));
         index = nextIndex(answer.index, index);
         if (known === undefined) this.#sweepWanted.ring();
-        else if (!(await this.#readAll(this.#affected(known, failing)))) this.#sweepWanted.ring();
+        else await this.#readAll(this.#affected(known, failing));
         known = failing;
         backoff.reset();
         await sleep(LIST_PACE_MS, undefined, { signal: this.#signal });
