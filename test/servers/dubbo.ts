@@ -47,8 +47,8 @@ abstract class Dubbo extends App {
       args: javaArgs({
         mainClass: 'pontoon.DubboApp',
         classPath: [install, `${install}/classes`, `${install}/lib/*`],
-        // Dubbo keeps files in the user's home.
-        properties: { 'user.home': folder },
+        // Dubbo keeps files in the user's home, and waits ten seconds for calls after it has unregistered.
+        properties: { 'user.home': folder, 'dubbo.service.shutdown.wait': 1000 },
         opens: ['java.lang', 'java.math', 'java.util'],
         args: [kind, ...keyValues(options)],
       }),
