@@ -94,7 +94,7 @@ export class Reader {
   }
 
   #tell(): void {
-    if (this.#isBusy || this.#dirty.size === 0) return;
+    if (this.#isBusy || this.#isStopped || this.#dirty.size === 0) return;
     this.#isBusy = true;
     this.#tellAll()
       .catch(this.#failed)
