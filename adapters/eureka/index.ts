@@ -6,7 +6,7 @@ export const eureka = defineAdapter({
   type: 'eureka',
   description: 'Netflix Eureka, as Spring Cloud runs it',
   fields,
-  kinds: { eureka: { host: '{{ service.name }}.eureka', nominalWeight: 1 } },
+  kinds: { eureka: { host: '{{ service.name }}.eureka', nominalWeight: 1, protocol: 'http' } },
   staleAfter: 90_000,
   source: (config, context) => new EurekaSource(config, context),
 });
