@@ -92,7 +92,9 @@ class Session {
   async #start(): Promise<void> {
     this.out.state({ kind: 'connecting' });
     const list = await this.client.services({}, this.#signal);
-    const names = this.#wantedNames(list);
+    let names = this.#wantedNames(list);
+    if (names.length === 0)
+      names = this.#wantedNames(await this.client.services({ elsewhere: list.server }, this.#signal));
     this.out.state({ kind: 'syncing' });
     const told = cause('first listing');
     const listing = this.out.listing();
