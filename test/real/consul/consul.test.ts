@@ -151,13 +151,11 @@ describe('Consul: a real server with ACLs', function () {
 
   it('needs a token that may see the services, and keeps what a token no longer sees', async () => {
     const management = '11111111-2222-3333-4444-555555555555';
-    const acl = {
-      enabled: true,
-      default_policy: 'deny',
-      tokens: { initial_management: management, agent: management },
-    };
-    const server = await startConsul({ config: { acl }, token: management });
+    // The server module asks without a token whether it is ready: until then that counts as the management token.
+    const tokens = { initial_management: management, agent: management, default: management };
+    const server = await startConsul({ config: { acl: { enabled: true, default_policy: 'deny', tokens } } });
     const agent = new TestAgent(server.url, management);
+    await agent.send('PUT', '/v1/agent/token/default', { Token: '' });
     const stops: (() => Promise<number>)[] = [];
     const begin = (auth: object) => {
       const running = start([server.url], auth);
