@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { z } from 'zod';
+import type { Protocol } from '#model/protocol.js';
 import type { RegistryService, ServiceKey } from '#model/service.js';
 
 /** Why something changed, and when the registry told us. Travels with the change to the last stage. */
@@ -72,6 +73,8 @@ export interface ServiceKind {
   readonly host: string;
   /** The weight that means "as any other". */
   readonly nominalWeight: number;
+  /** What its services speak where nothing says so. */
+  readonly protocol: Protocol;
 }
 
 /** One kind of registry. adapters/index.ts lists them all. */

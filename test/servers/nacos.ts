@@ -41,7 +41,7 @@ export class Nacos extends Server {
     const { version = '2.3.2', auth, settings = {}, heapMiB } = options;
     const folder = serverFolder('nacos');
     const major = version === '2.3.2' ? nacos2(port) : nacos3(port);
-    const all: Settings = { ...major.settings, ...(auth ? authSettings() : {}), ...settings };
+    const all: Settings = { ...major.settings, ...authSettings(auth !== undefined), ...settings };
     writeProperties(join(subfolder(folder, 'conf'), 'application.properties'), all);
     const lib = `${installed(major.install)}/lib`;
     super({
@@ -148,18 +148,16 @@ function nacos3(port: number): Major {
       'nacos.server.contextPath': '/nacos',
       'spring.sql.init.platform': 'derby',
       'spring.autoconfigure.exclude': 'org.springframework.boot.autoconfigure.jdbc.DataSourceAutoConfiguration',
-      'nacos.core.auth.enabled': false,
-      'nacos.core.auth.admin.enabled': false,
-      'nacos.core.auth.console.enabled': false,
     },
   };
 }
 
-function authSettings(): Settings {
+// 3.x does not start without the type, not even with authentication off.
+function authSettings(enabled: boolean): Settings {
   return {
-    'nacos.core.auth.enabled': true,
-    'nacos.core.auth.admin.enabled': true,
-    'nacos.core.auth.console.enabled': true,
+    'nacos.core.auth.enabled': enabled,
+    'nacos.core.auth.admin.enabled': enabled,
+    'nacos.core.auth.console.enabled': enabled,
     'nacos.core.auth.system.type': 'nacos',
     'nacos.core.auth.plugin.nacos.token.secret.key': Buffer.from('0123456789'.repeat(4)).toString('base64'),
     'nacos.core.auth.server.identity.key': 'pontoon-test',

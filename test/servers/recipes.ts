@@ -22,8 +22,8 @@ export const recipes: readonly Recipe[] = [
   java('nacos2'),
   java('nacos3', ['-cp', 'lib/*', 'NacosServer.java']),
   java('dubbo', ['-cp', 'lib/*', 'Greeter.java', 'DubboApp.java']),
-  java('springcloud'),
-  java('nacos-client'),
+  java('springcloud', ['-cp', 'lib/*', 'HelloApp.java']),
+  java('nacos-client', ['-cp', 'lib/*', 'NacosApp.java']),
   {
     name: 'envoy',
     lane: 'other',

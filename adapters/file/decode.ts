@@ -1,0 +1,99 @@
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { parseAddress, parsePort } from '#model/address.js';
+import type { Protocol } from '#model/protocol.js';
+import type { Instance, InstancePort, RegistryService, Rejection, ServiceKey, ServicePort } from '#model/service.js';
+import { fileSchema, instanceSchema, serviceSchema } from './schema.js';
+
+/** A file's services, and those that it names and does not describe properly. */
+export interface Decoded {
+  readonly services: readonly RegistryService[];
+  readonly unreadable: readonly { readonly key: ServiceKey; readonly error: Error }[];
+}
+
+/**
+ * Reads a file of services.
+ * @throws Error if it is not YAML, or has no list of services: then nothing of it counts
+ */
+export function decodeFile(text: string, registry: string): Decoded {
+  const file = fileSchema.safeParse(parse(text));
+  if (!file.success) throw new Error(`expected "services:" with a list: ${z.prettifyError(file.error)}`);
+  const services: RegistryService[] = [];
+  const unreadable: { key: ServiceKey; error: Error }[] = [];
+  for (const [index, entry] of file.data.services.entries()) {
+    const service = serviceSchema.safeParse(entry);
+    if (service.success) {
+      const { name, namespace, group, version, metadata, ports, instances } = service.data;
+      services.push({
+        key: { registry, namespace, group, name, version },
+        kind: 'file',
+        ports,
+        metadata,
+        ...decodeInstances(instances, ports),
+        consumers: [],
+      });
+    } else {
+      const key = { registry, namespace: '', group: '', name: nameOf(entry) ?? `services[${index}]`, version: '' };
+      unreadable.push({ key, error: new Error(`services[${index}]: ${z.prettifyError(service.error)}`) });
+    }
+  }
+  return { services, unreadable };
+}
+
+function decodeInstances(
+  entries: readonly unknown[],
+  ports: readonly ServicePort[],
+): { instances: Instance[]; rejected: Rejection[] } {
+  const instances: Instance[] = [];
+  const rejected: Rejection[] = [];
+  for (const [index, entry] of entries.entries()) {
+    const record = `instances[${index}]`;
+    try {
+      instances.push(decodeInstance(entry, ports));
+    } catch (error) {
+      const reason =
+        error instanceof z.ZodError ? z.prettifyError(error) : String(error instanceof Error ? error.message : error);
+      rejected.push({ record, reason });
+    }
+  }
+  return { instances, rejected };
+}
+
+function decodeInstance(entry: unknown, servicePorts: readonly ServicePort[]): Instance {
+  const { id, address, port, ports, metadata, locality, network, ...rest } = instanceSchema.parse(entry);
+  const { text } = parseAddress(address);
+  const instancePorts = ports === undefined ? [onlyPort(port, servicePorts)] : namedPorts(ports, servicePorts);
+  return {
+    ...rest,
+    id: id ?? `${text}:${instancePorts.map(({ number }) => number).join('+')}`,
+    address: text,
+    ports: instancePorts,
+    metadata,
+    locality,
+    network,
+    changedAt: 0,
+  };
+}
+
+function onlyPort(port: unknown, servicePorts: readonly ServicePort[]): InstancePort {
+  const [only, ...others] = servicePorts;
+  if (others.length > 0) throw new Error('the service has several ports: expected "ports" with a number for each');
+  const protocol: Protocol = only?.protocol ?? 'http';
+  return { name: only?.name ?? '', protocol, number: parsePort(port) };
+}
+
+function namedPorts(numbers: Readonly<Record<string, unknown>>, servicePorts: readonly ServicePort[]): InstancePort[] {
+  const ports = Object.entries(numbers).map(([name, number]) => {
+    const declared = servicePorts.find((port) => port.name === name);
+    if (declared === undefined) throw new Error(`port "${name}" is none of the service's ports`);
+    return { name, protocol: declared.protocol, number: parsePort(number) };
+  });
+  if (ports.length === 0) throw new Error('"ports" is empty');
+  return ports;
+}
+
+function nameOf(entry: unknown): string | undefined {
+  return typeof entry === 'object' && entry !== null && 'name' in entry && typeof entry.name === 'string'
+    ? entry.name
+    : undefined;
+}

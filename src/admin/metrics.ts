@@ -1,0 +1,122 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { clients, type Parts, registryReports } from './report.js';
+
+const sourceStates = ['connecting', 'syncing', 'live', 'stale', 'failed'] as const;
+const clientLabels = ['client', 'peer', 'type'] as const;
+const seconds = (ms: number): number => ms / 1000;
+
+/** Prometheus metrics: latencies are observed as they happen, all else is read off the running parts when it is asked for. */
+export class Metrics {
+  readonly #parts: Parts;
+  readonly #registry = new Registry();
+  readonly #bySource = (name: string, help: string) => this.#gauge(`source_${name}`, help, ['registry', 'type']);
+  readonly #state = this.#gauge('source_state', '1 for the state that the source is in, 0 for the others', [
+    'registry',
+    'type',
+    'state',
+  ]);
+  readonly #services = this.#bySource('services', 'Services that the registry holds');
+  readonly #instances = this.#bySource('instances', 'Instances that the registry holds');
+  readonly #rejected = this.#bySource('rejected_records', 'Records of the registry that could not be used');
+  readonly #leftOut = this.#bySource('left_out_instances', 'Instances that are known and get no traffic');
+  readonly #alive = this.#bySource('last_success_timestamp_seconds', 'When the registry last gave a sign of life');
+  readonly #errors = this.#counter('source_errors_total', 'Errors of the source', ['registry', 'type']);
+  readonly #meshServices = this.#gauge('mesh_services', 'Mesh services, gone ones in their grace included');
+  readonly #meshEndpoints = this.#gauge('mesh_endpoints', 'Endpoints of all mesh services');
+  readonly #quarantined = this.#gauge('mesh_quarantined', 'Entries and endpoints that Istio would refuse');
+  readonly #clients = this.#gauge('xds_clients', 'Connected xDS clients');
+  readonly #responses = this.#counter(
+    'xds_responses_total',
+    'Responses per connected client and type: sent, acknowledged, refused',
+    [...clientLabels, 'outcome'],
+  );
+  readonly #sentAt = this.#gauge(
+    'xds_sent_timestamp_seconds',
+    'When the client was last sent a set of this type',
+    clientLabels,
+  );
+  readonly #acknowledgedAt = this.#gauge(
+    'xds_acknowledged_timestamp_seconds',
+    'When the client last acknowledged a set of this type',
+    clientLabels,
+  );
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    collectDefaultMetrics({ register: this.#registry });
+    const toCatalog = this.#latency('event_to_catalog_seconds', "From the registry's event to the mesh services");
+    const toSent = this.#latency('event_to_sent_seconds', "From the registry's event to the xDS clients' streams");
+    parts.catalog.on('change', ({ registry, cause }) => {
+      if (registry !== '') toCatalog.observe({ registry }, seconds(performance.now() - cause.observedAt));
+    });
+    for (const listener of parts.listeners)
+      listener.on('sent', ({ registry, observedAt, sentAt }) => {
+        if (registry !== '') toSent.observe({ registry }, seconds(sentAt - observedAt));
+      });
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  /** Everything in Prometheus's text format. */
+  async text(): Promise<string> {
+    this.#readSources();
+    this.#readMesh();
+    this.#readClients();
+    return this.#registry.metrics();
+  }
+
+  #readSources(): void {
+    this.#errors.reset();
+    for (const report of registryReports(this.#parts)) {
+      const labels = { registry: report.registry, type: report.type };
+      for (const state of sourceStates) this.#state.set({ ...labels, state }, report.state === state ? 1 : 0);
+      this.#services.set(labels, report.services);
+      this.#instances.set(labels, report.instances);
+      this.#rejected.set(labels, report.rejected);
+      this.#leftOut.set(labels, report.leftOut);
+      this.#alive.set(labels, seconds(report.aliveAt));
+      this.#errors.inc(labels, report.errors);
+    }
+  }
+
+  #readMesh(): void {
+    const { catalog, projection } = this.#parts;
+    this.#meshServices.set(catalog.services.size);
+    this.#meshEndpoints.set([...catalog.services.values()].reduce((sum, service) => sum + service.endpoints.length, 0));
+    this.#quarantined.set([...projection.rejected().values()].reduce((sum, rejections) => sum + rejections.length, 0));
+  }
+
+  #readClients(): void {
+    const connected = clients(this.#parts);
+    this.#clients.set(connected.length);
+    for (const metric of [this.#responses, this.#sentAt, this.#acknowledgedAt]) metric.reset();
+    for (const { id, peer, subscriptions } of connected)
+      for (const { typeUrl, counts, sent, acknowledged } of subscriptions) {
+        const labels = { client: id, peer, type: typeUrl };
+        for (const [outcome, count] of Object.entries(counts)) this.#responses.inc({ ...labels, outcome }, count);
+        if (sent !== undefined) this.#sentAt.set(labels, seconds(sent.at));
+        if (acknowledged !== undefined) this.#acknowledgedAt.set(labels, seconds(acknowledged.at));
+      }
+  }
+
+  #gauge(name: string, help: string, labelNames: readonly string[] = []): Gauge {
+    return new Gauge({ name: `pontoon_${name}`, help, labelNames, registers: [this.#registry] });
+  }
+
+  #counter(name: string, help: string, labelNames: readonly string[]): Counter {
+    return new Counter({ name: `pontoon_${name}`, help, labelNames, registers: [this.#registry] });
+  }
+
+  #latency(name: string, help: string): Histogram {
+    const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+    return new Histogram({
+      name: `pontoon_${name}`,
+      help,
+      labelNames: ['registry'],
+      buckets,
+      registers: [this.#registry],
+    });
+  }
+}

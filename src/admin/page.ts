@@ -1,0 +1,122 @@
+import { clients, type Parts, registryReports, rejectedRecords, serviceSummaries, viewOf } from './report.js';
+
+const maxRows = 500;
+
+/** The status page: everything on one sheet, without a script. @param search text that hosts must contain */
+export function statusPage(parts: Parts, search: string): string {
+  const registries = registryReports(parts);
+  const services = serviceSummaries(parts, search);
+  const waiting = parts.awaited();
+  return `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+${search === '' ? '<meta http-equiv="refresh" content="5">' : ''}
+<title>Pontoon</title>
+<style>${style}</style>
+<header><h1>Pontoon</h1>
+<p class="${waiting.length === 0 ? 'live' : 'failed'}">${waiting.length === 0 ? 'serving' : html(`waiting for ${waiting.join(', ')}`)}</p></header>
+<main>
+<h2>Registries</h2>
+${table(
+  ['Name', 'Type', 'State', 'Services', 'Instances', 'Left out', 'Rejected', 'Since', 'Last sign of life', 'Error'],
+  registries.map((r) => [
+    link(`/api/v1/registries/${encodeURIComponent(r.registry)}`, r.registry),
+    html(r.type),
+    `<span class="${r.state}">${r.state}</span>`,
+    count(r.services),
+    count(r.instances),
+    count(r.leftOut),
+    r.rejected === 0 ? '0' : link(`/api/v1/registries/${encodeURIComponent(r.registry)}/rejected`, String(r.rejected)),
+    ago(r.since),
+    ago(r.aliveAt),
+    html(r.error ?? ''),
+  ]),
+)}
+<h2>Services <small>${services.length} of ${parts.catalog.services.size}</small></h2>
+<form><input name="q" value="${html(search)}" placeholder="part of a host" aria-label="part of a host"> <button>Search</button></form>
+${table(
+  ['Host', 'Ports', 'Endpoints', 'Registries', 'Namespace', 'VIP', 'Istio'],
+  services
+    .slice(0, maxRows)
+    .map((s) => [
+      link(`/api/v1/services/${encodeURIComponent(s.host)}`, s.host),
+      html(s.ports.map((port) => `${port.number} ${port.name}`).join(', ')),
+      count(s.endpoints),
+      s.registries.length === 0 ? '<span class="stale">gone</span>' : html(s.registries.join(', ')),
+      html(s.namespace),
+      html(s.vips.join(', ')),
+      link(`/api/v1/istio/serviceentries?host=${encodeURIComponent(s.host)}`, 'ServiceEntry'),
+    ]),
+)}
+${services.length > maxRows ? `<p>${services.length - maxRows} more: search for them.</p>` : ''}
+<h2>Clients</h2>
+${table(
+  ['Node', 'Address', 'Istio', 'Type', 'Sent', 'Resources', 'Acknowledged', 'Refused'],
+  clients(parts).flatMap((client) =>
+    client.subscriptions
+      .filter(({ type }) => type !== undefined)
+      .map((s) => [
+        html(client.node),
+        html(client.peer),
+        html(client.version),
+        html(s.typeUrl),
+        s.sent === undefined ? 'waiting' : ago(s.sent.at),
+        count(s.sent?.count ?? 0),
+        s.acknowledged === undefined ? '' : ago(s.acknowledged.at),
+        html(s.refused ?? ''),
+      ]),
+  ),
+)}
+<h2>Rejected</h2>
+${table(
+  ['Registry', 'Record', 'Reason'],
+  registries
+    .flatMap(({ registry }) => {
+      const view = viewOf(parts.catalog, registry);
+      return view === undefined
+        ? []
+        : rejectedRecords(parts.catalog, view).map((r) => [html(registry), html(r.record), html(r.reason)]);
+    })
+    .slice(0, maxRows),
+)}
+</main>
+</html>
+`;
+}
+
+const style = `
+:root { color-scheme: light dark; font: 14px/1.4 system-ui, sans-serif }
+body { margin: 0 } header, main { padding: 0 1.5rem }
+header { display: flex; gap: 1rem; align-items: baseline; border-bottom: 1px solid #8884 }
+table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8883; overflow-wrap: anywhere }
+th { white-space: nowrap; overflow-wrap: normal } td.number { text-align: right }
+small { font-weight: normal; opacity: .7 } .live { color: #2a8a3e } .stale, .connecting, .syncing { color: #b26a00 } .failed { color: #c62828 }
+`;
+
+function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
+  if (rows.length === 0) return '<p>none</p>';
+  const row = (tag: string, cells: readonly string[]) =>
+    `<tr>${cells.map((cell) => `<${tag}>${cell}</${tag}>`).join('')}</tr>`;
+  return `<table><thead>${row('th', heads)}</thead><tbody>${rows.map((cells) => row('td', cells)).join('\n')}</tbody></table>`;
+}
+
+function html(text: string): string {
+  const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
+  return text.replace(/[&<>"']/g, (character) => entities[character] ?? character);
+}
+
+function link(href: string, text: string): string {
+  return `<a href="${html(href)}">${html(text)}</a>`;
+}
+
+function count(value: number): string {
+  return value.toLocaleString('en');
+}
+
+function ago(at: number): string {
+  if (at === 0) return 'never';
+  const passed = Math.max(0, Math.round((Date.now() - at) / 1000));
+  if (passed < 120) return `${passed} s ago`;
+  return passed < 7200 ? `${Math.round(passed / 60)} min ago` : `${Math.round(passed / 3600)} h ago`;
+}

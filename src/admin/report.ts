@@ -1,0 +1,126 @@
+import type { Catalog, RejectedService } from '#catalog/catalog.js';
+import type { RegistryView } from '#catalog/view.js';
+import type { Config } from '#config/schema.js';
+import type { Projection } from '#istio/projection.js';
+import { compareText, type MeshPort, type MeshService } from '#model/mesh.js';
+import { type Rejection, type ServiceKey, serviceId } from '#model/service.js';
+import type { XdsListener } from '#sinks/xds/server.js';
+import type { ClientState } from '#sinks/xds/stream.js';
+import { reasonOf } from '#sources/http.js';
+import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
+
+/** The running parts that the API, the page and the metrics look at. They only look. */
+export interface Parts {
+  readonly config: Config;
+  readonly catalog: Catalog;
+  readonly projection: Projection;
+  readonly supervisors: readonly Supervisor[];
+  readonly listeners: readonly XdsListener[];
+  /** Registries that the first complete set still waits for. */
+  readonly awaited: () => readonly string[];
+}
+
+export interface RegistryReport extends SourceStatus {
+  readonly type: string;
+  readonly required: boolean;
+  /** Whether it was read completely since the start. */
+  readonly complete: boolean;
+  readonly services: number;
+  readonly instances: number;
+  /** Records that could not be used. */
+  readonly rejected: number;
+  /** Instances that are known and get no traffic. */
+  readonly leftOut: number;
+}
+
+export function registryReports({ config, catalog, supervisors }: Parts): RegistryReport[] {
+  return supervisors.map((supervisor, index) => {
+    const status = supervisor.status();
+    const registry = config.registries[index];
+    const view = viewOf(catalog, status.registry);
+    const services = [...(view?.services.values() ?? [])];
+    return {
+      ...status,
+      type: registry?.type ?? '',
+      required: registry?.required ?? true,
+      complete: view?.complete ?? false,
+      services: services.length,
+      instances: services.reduce((sum, { instances }) => sum + instances.length, 0),
+      rejected: view === undefined ? 0 : rejectedRecords(catalog, view).length,
+      leftOut: services.reduce((sum, { key }) => sum + (catalog.contribution(serviceId(key))?.leftOut.length ?? 0), 0),
+    };
+  });
+}
+
+/** A record of a registry that is not in the mesh, with the reason. */
+export interface RejectedRecord extends Rejection {
+  readonly service: ServiceKey | undefined;
+}
+
+/** Everything of a registry that could not be used: records, unreadable services, services without a host of their own. */
+export function rejectedRecords(catalog: Catalog, view: RegistryView): RejectedRecord[] {
+  const records: RejectedRecord[] = [];
+  for (const service of view.services.values())
+    for (const rejection of service.rejected) records.push({ service: service.key, ...rejection });
+  for (const [id, error] of view.unreadable)
+    records.push({ service: view.services.get(id)?.key, record: id, reason: `cannot be read: ${reasonOf(error)}` });
+  for (const { id, reason } of rejectedServices(catalog, view.registry))
+    records.push({ service: view.services.get(id)?.key, record: id, reason });
+  return records;
+}
+
+function rejectedServices(catalog: Catalog, registry: string): RejectedService[] {
+  return catalog.rejected().filter((service) => service.registry === registry);
+}
+
+export function viewOf(catalog: Catalog, registry: string): RegistryView | undefined {
+  return catalog.views().find((view) => view.registry === registry);
+}
+
+export interface ServiceSummary {
+  readonly host: string;
+  readonly namespace: string;
+  readonly ports: readonly MeshPort[];
+  readonly endpoints: number;
+  readonly registries: readonly string[];
+  readonly vips: readonly string[];
+}
+
+/** The mesh services whose host contains a text, in the order of their hosts. */
+export function serviceSummaries({ catalog }: Parts, search = ''): ServiceSummary[] {
+  return [...catalog.services.values()]
+    .filter(({ host }) => host.includes(search.toLowerCase()))
+    .sort((a, b) => compareText(a.host, b.host))
+    .map(({ host, namespace, ports, endpoints, origins, vips }) => ({
+      host,
+      namespace,
+      ports,
+      endpoints: endpoints.length,
+      registries: origins.map(({ registry }) => registry),
+      vips,
+    }));
+}
+
+export interface ServiceReport extends MeshService {
+  /** Whether no registry holds it any more: it is deleted when its grace has run out. */
+  readonly gone: boolean;
+  /** Instances that get no traffic, records that could not be used, and endpoints that Istio would refuse. */
+  readonly absent: readonly (Rejection & { readonly registry: string })[];
+}
+
+export function serviceReport({ catalog, projection }: Parts, host: string): ServiceReport | undefined {
+  const service = catalog.services.get(host);
+  if (service === undefined) return undefined;
+  const absent = service.origins.flatMap((key) => {
+    const id = serviceId(key);
+    const rejected = viewOf(catalog, key.registry)?.services.get(id)?.rejected ?? [];
+    const leftOut = catalog.contribution(id)?.leftOut ?? [];
+    return [...rejected, ...leftOut].map((rejection) => ({ registry: key.registry, ...rejection }));
+  });
+  const refused = (projection.rejected().get(host) ?? []).map((rejection) => ({ registry: '', ...rejection }));
+  return { ...service, gone: service.origins.length === 0, absent: [...absent, ...refused] };
+}
+
+export function clients({ listeners }: Parts): ClientState[] {
+  return listeners.flatMap((listener) => listener.clients());
+}

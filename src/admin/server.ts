@@ -1,0 +1,82 @@
+import Fastify from 'fastify';
+import type { Logger } from 'pino';
+import { istioYaml } from '#istio/yaml.js';
+import { Metrics } from './metrics.js';
+import { statusPage } from './page.js';
+import {
+  clients,
+  type Parts,
+  registryReports,
+  rejectedRecords,
+  serviceReport,
+  serviceSummaries,
+  viewOf,
+} from './report.js';
+
+export interface Admin {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Serves the status page, the API, health and metrics. All of it only reads.
+ * @throws Error if the address cannot be listened on
+ */
+export async function startAdmin(parts: Parts & { readonly log: Logger }): Promise<Admin> {
+  const { config, catalog, projection, awaited } = parts;
+  const metrics = new Metrics(parts);
+  const server = Fastify({ forceCloseConnections: true });
+
+  server.addHook('onSend', async (_request, reply) => {
+    reply.headers({
+      'content-security-policy':
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'",
+      'x-content-type-options': 'nosniff',
+      'cache-control': 'no-store',
+    });
+  });
+
+  server.get('/', async (request, reply) => {
+    const { q } = request.query as { q?: string };
+    return reply.type('text/html; charset=utf-8').send(statusPage(parts, q ?? ''));
+  });
+
+  server.get('/healthz', async () => ({ status: 'ok' }));
+  server.get('/readyz', async (_request, reply) => {
+    const waitingFor = awaited();
+    return reply.code(waitingFor.length === 0 ? 200 : 503).send({ ready: waitingFor.length === 0, waitingFor });
+  });
+  server.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()));
+
+  server.get('/api/v1/registries', async () => registryReports(parts));
+  server.get<{ Params: { name: string } }>('/api/v1/registries/:name', async (request, reply) => {
+    const report = registryReports(parts).find(({ registry }) => registry === request.params.name);
+    return report ?? reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
+  });
+  server.get<{ Params: { name: string } }>('/api/v1/registries/:name/rejected', async (request, reply) => {
+    const view = viewOf(catalog, request.params.name);
+    if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
+    return rejectedRecords(catalog, view);
+  });
+  server.get<{ Querystring: { q?: string } }>('/api/v1/services', async (request) =>
+    serviceSummaries(parts, request.query.q),
+  );
+  server.get<{ Params: { host: string } }>('/api/v1/services/:host', async (request, reply) => {
+    const report = serviceReport(parts, request.params.host);
+    return report ?? reply.code(404).send({ error: `no service has the host "${request.params.host}"` });
+  });
+  server.get('/api/v1/clients', async () => clients(parts));
+  server.get<{ Querystring: { host?: string } }>('/api/v1/istio/serviceentries', async (request, reply) =>
+    reply.type('application/yaml; charset=utf-8').send(istioYaml(projection.resources(request.query.host))),
+  );
+
+  const { host, port } = config.admin.listen;
+  try {
+    const url = await server.listen({ host, port });
+    return { url, close: () => server.close() };
+  } catch (error) {
+    throw new Error(`admin: cannot listen on ${host}:${port}: ${error instanceof Error ? error.message : error}`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,197 @@
+import { EventEmitter } from 'eventemitter3';
+import { compareText, type MeshService } from '#model/mesh.js';
+import type { Contribution, RegistryPolicy } from '#policy/contribution.js';
+import type { Cause } from '#sources/contract.js';
+import { type MeshDefaults, merge } from './merge.js';
+import { RegistryView, type ViewChange } from './view.js';
+import type { VipAllocator } from './vip.js';
+
+/** Which hosts changed, and why: once per registry change, however many services it touched. */
+export interface CatalogChange {
+  readonly hosts: ReadonlySet<string>;
+  readonly registry: string;
+  readonly cause: Cause;
+}
+
+/** A registry's service that is not in the mesh, with the reason. */
+export interface RejectedService {
+  readonly id: string;
+  readonly registry: string;
+  readonly reason: string;
+}
+
+export interface CatalogSettings extends MeshDefaults {
+  /** How long a gone service stays, without endpoints, before it is deleted: ms. */
+  readonly grace: number;
+}
+
+/**
+ * Joins the registries' views into mesh services, one per host. The work of a change is proportional to the services that it touches.
+ * The result depends on the views and their order in the configuration alone, never on the order of arrival.
+ */
+export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [string] }> {
+  readonly services: ReadonlyMap<string, MeshService>;
+  readonly #services = new Map<string, MeshService>();
+  readonly #settings: CatalogSettings;
+  readonly #vips: VipAllocator;
+  readonly #registries = new Map<string, { readonly view: RegistryView; readonly policy: RegistryPolicy }>();
+  /** Service id → what it adds. */
+  readonly #contributions = new Map<string, Contribution>();
+  /** Host → ids of the services that claim it. */
+  readonly #claims = new Map<string, Set<string>>();
+  readonly #failed = new Map<string, RejectedService>();
+  readonly #collided = new Map<string, RejectedService>();
+  /** Hosts that nobody claims any more, until their grace has run out. */
+  readonly #gone = new Map<string, NodeJS.Timeout>();
+
+  constructor(settings: CatalogSettings, vips: VipAllocator) {
+    super();
+    this.services = this.#services;
+    this.#settings = settings;
+    this.#vips = vips;
+  }
+
+  /** Takes a registry in, after those that are there. @returns its view, for its source to write */
+  add(policy: RegistryPolicy): RegistryView {
+    let announced = false;
+    const view = new RegistryView(policy.settings.name, (change) => {
+      this.#apply(change);
+      if (announced || !view.complete) return;
+      announced = true;
+      this.emit('complete', view.registry);
+    });
+    this.#registries.set(view.registry, { view, policy });
+    return view;
+  }
+
+  /** Registries that no complete listing has come from since the start. Event `complete` says when one has. */
+  incomplete(): string[] {
+    return this.views()
+      .filter(({ complete }) => !complete)
+      .map(({ registry }) => registry);
+  }
+
+  /** The registries' views, in the order of the configuration. */
+  views(): RegistryView[] {
+    return [...this.#registries.values()].map(({ view }) => view);
+  }
+
+  /** What a registry's service adds to its host; undefined if it is rejected as a whole. */
+  contribution(id: string): Contribution | undefined {
+    return this.#contributions.get(id);
+  }
+
+  /** Services that are in no mesh service: no valid host, or a host that another service of the registry holds. */
+  rejected(): RejectedService[] {
+    return [...this.#failed.values(), ...this.#collided.values()].sort((a, b) => compareText(a.id, b.id));
+  }
+
+  /** Ends all timers. */
+  close(): void {
+    for (const timer of this.#gone.values()) clearTimeout(timer);
+    this.#gone.clear();
+  }
+
+  #apply({ registry, ids, cause }: ViewChange): void {
+    const touched = new Set<string>();
+    for (const id of ids) {
+      const before = this.#contributions.get(id)?.host;
+      const after = this.#contribute(registry, id);
+      if (before !== undefined) {
+        touched.add(before);
+        if (before !== after) this.#unclaim(before, id);
+      }
+      if (after !== undefined) {
+        touched.add(after);
+        this.#claim(after, id);
+      }
+    }
+    this.#rebuild(touched, registry, cause);
+  }
+
+  /** Computes what a service adds. @returns its host, if it has one */
+  #contribute(registry: string, id: string): string | undefined {
+    this.#contributions.delete(id);
+    this.#failed.delete(id);
+    this.#collided.delete(id);
+    const { view, policy } = this.#registries.get(registry) ?? {};
+    const service = view?.services.get(id);
+    if (service === undefined || policy === undefined) return undefined;
+    try {
+      const contribution = policy.contribution(service);
+      this.#contributions.set(id, contribution);
+      return contribution.host;
+    } catch (error) {
+      this.#failed.set(id, { id, registry, reason: error instanceof Error ? error.message : String(error) });
+      return undefined;
+    }
+  }
+
+  #claim(host: string, id: string): void {
+    const claims = this.#claims.get(host);
+    if (claims === undefined) this.#claims.set(host, new Set([id]));
+    else claims.add(id);
+  }
+
+  #unclaim(host: string, id: string): void {
+    const claims = this.#claims.get(host);
+    claims?.delete(id);
+    if (claims?.size === 0) this.#claims.delete(host);
+  }
+
+  #rebuild(touched: ReadonlySet<string>, registry: string, cause: Cause): void {
+    if (touched.size === 0) return;
+    const added = [...touched].filter((host) => !this.#services.has(host) && this.#claims.has(host));
+    const hosts = new Set([...touched, ...this.#vips.change(added, [])]);
+    for (const host of hosts) this.#rebuildHost(host);
+    this.emit('change', { hosts, registry, cause });
+  }
+
+  #rebuildHost(host: string): void {
+    const known = this.#services.get(host);
+    const [first, ...others] = this.#holders(host);
+    if (first !== undefined) {
+      clearTimeout(this.#gone.get(host));
+      this.#gone.delete(host);
+      const vips = this.#vips.addresses(host);
+      this.#services.set(host, merge(host, [first, ...others], vips, this.#settings, known));
+    } else if (known !== undefined) {
+      // Emptied now, deleted later: proxies drain, and a service that comes back just fills again.
+      this.#services.set(host, { ...known, vips: this.#vips.addresses(host), endpoints: [], origins: [] });
+      if (!this.#gone.has(host))
+        this.#gone.set(host, setTimeout(() => this.#forget(host), this.#settings.grace).unref());
+    }
+  }
+
+  /** One contribution per registry, in the order of the configuration. Of several services of one registry the one that sorts first holds the host. */
+  #holders(host: string): Contribution[] {
+    const byRegistry = new Map<string, string[]>();
+    for (const id of this.#claims.get(host) ?? []) {
+      const registry = this.#contributions.get(id)?.key.registry ?? '';
+      byRegistry.set(registry, [...(byRegistry.get(registry) ?? []), id]);
+    }
+    const holders: Contribution[] = [];
+    for (const registry of this.#registries.keys()) {
+      const [id, ...others] = (byRegistry.get(registry) ?? []).sort(compareText);
+      const contribution = id === undefined ? undefined : this.#contributions.get(id);
+      if (id === undefined || contribution === undefined) continue;
+      holders.push(contribution);
+      this.#collided.delete(id);
+      for (const other of others)
+        this.#collided.set(other, {
+          id: other,
+          registry,
+          reason: `host ${host} is held by ${id}: give one of them another host`,
+        });
+    }
+    return holders;
+  }
+
+  #forget(host: string): void {
+    this.#gone.delete(host);
+    this.#services.delete(host);
+    const hosts = new Set([host, ...this.#vips.change([], [host])]);
+    for (const moved of hosts) if (moved !== host) this.#rebuildHost(moved);
+    this.emit('change', { hosts, registry: '', cause: { what: 'grace ended', observedAt: performance.now() } });
+  }
+}

@@ -1,0 +1,63 @@
+import { compareText, type Endpoint, endpointKey, type MeshPort, type MeshService } from '#model/mesh.js';
+import { portName } from '#model/protocol.js';
+import type { Contribution } from '#policy/contribution.js';
+import { numberPorts } from '#policy/ports.js';
+
+/** What the configuration says about all mesh services. */
+export interface MeshDefaults {
+  /** Istio namespace of services whose registry names none. */
+  readonly namespace: string;
+  readonly exportTo: readonly string[];
+}
+
+/**
+ * Makes one mesh service of what the registries say about a host.
+ * @param contributions at least one; one per registry, in the order of the configuration: the first that has a field says it
+ * @param known the service as it was: an emptied one keeps its ports, so that going to zero endpoints stays an incremental push
+ */
+export function merge(
+  host: string,
+  contributions: readonly [Contribution, ...Contribution[]],
+  vips: readonly string[],
+  defaults: MeshDefaults,
+  known: MeshService | undefined,
+): MeshService {
+  return {
+    host,
+    namespace: contributions.find(({ namespace }) => namespace !== undefined)?.namespace ?? defaults.namespace,
+    exportTo: defaults.exportTo,
+    vips,
+    ports: ports(contributions, known),
+    endpoints: localised(endpoints(contributions)),
+    origins: contributions.map(({ key }) => key),
+  };
+}
+
+function ports(
+  contributions: readonly [Contribution, ...Contribution[]],
+  known: MeshService | undefined,
+): readonly MeshPort[] {
+  const claims = contributions.flatMap((contribution) => contribution.ports);
+  if (claims.length > 0) return numberPorts(claims);
+  const { protocol } = contributions[0];
+  return known?.ports ?? numberPorts([{ name: portName('', protocol), protocol, number: undefined }]);
+}
+
+/** An endpoint that several registries know is one: the first registry describes it, and all are its origins. */
+function endpoints(contributions: readonly Contribution[]): Endpoint[] {
+  if (contributions.length === 1) return [...(contributions[0]?.endpoints ?? [])];
+  const merged = new Map<string, Endpoint>();
+  for (const contribution of contributions)
+    for (const endpoint of contribution.endpoints) {
+      const key = endpointKey(endpoint);
+      const first = merged.get(key);
+      merged.set(key, first === undefined ? endpoint : { ...first, origins: [...first.origins, ...endpoint.origins] });
+    }
+  return [...merged].sort(([a], [b]) => compareText(a, b)).map(([, endpoint]) => endpoint);
+}
+
+/** A locality on some endpoints only loses the others in gateways with locality settings: so all have one, or none. */
+function localised(endpoints: readonly Endpoint[]): readonly Endpoint[] {
+  if (endpoints.every(({ locality }) => locality !== undefined)) return endpoints;
+  return endpoints.map((endpoint) => ({ ...endpoint, locality: undefined }));
+}

@@ -1,0 +1,74 @@
+import { isDeepStrictEqual } from 'node:util';
+import { type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
+import type { Cause, Listing } from '#sources/contract.js';
+
+/** Some services of one registry changed, appeared or vanished. */
+export interface ViewChange {
+  readonly registry: string;
+  readonly ids: readonly string[];
+  readonly cause: Cause;
+}
+
+/**
+ * What one registry says, as last known. Written by its source only. What becomes of it is told to the listener; reading it never waits.
+ */
+export class RegistryView {
+  readonly registry: string;
+  readonly services = new Map<string, RegistryService>();
+  /** Services that exist and cannot be read now; their last known content is in `services`, if there was any. */
+  readonly unreadable = new Map<string, Error>();
+  /** Whether a complete listing was committed since the start. */
+  complete = false;
+  readonly #changed: (change: ViewChange) => void;
+  /** What was touched since the open listing was begun. A new listing replaces one that was dropped. */
+  #touched = new Set<string>();
+
+  constructor(registry: string, changed: (change: ViewChange) => void) {
+    this.registry = registry;
+    this.#changed = changed;
+  }
+
+  listing(): Listing {
+    const listed = new Map<string, RegistryService>();
+    const touched = new Set<string>();
+    this.#touched = touched;
+    return {
+      add: (services) => {
+        for (const service of services) listed.set(serviceId(service.key), service);
+      },
+      commit: (cause) => {
+        const ids: string[] = [];
+        for (const [id, service] of listed) {
+          if (touched.has(id)) continue;
+          this.unreadable.delete(id);
+          if (isDeepStrictEqual(this.services.get(id), service)) continue;
+          this.services.set(id, service);
+          ids.push(id);
+        }
+        for (const id of [...this.services.keys(), ...this.unreadable.keys()]) {
+          if (touched.has(id) || listed.has(id)) continue;
+          this.services.delete(id);
+          this.unreadable.delete(id);
+          ids.push(id);
+        }
+        this.complete = true;
+        this.#changed({ registry: this.registry, ids, cause });
+      },
+    };
+  }
+
+  update(changed: readonly RegistryService[], removed: readonly ServiceKey[], cause: Cause): void {
+    const ids = [...changed.map((service) => serviceId(service.key)), ...removed.map(serviceId)];
+    for (const service of changed) this.services.set(serviceId(service.key), service);
+    for (const key of removed) this.services.delete(serviceId(key));
+    for (const id of ids) this.unreadable.delete(id);
+    for (const id of ids) this.#touched.add(id);
+    this.#changed({ registry: this.registry, ids, cause });
+  }
+
+  setUnreadable(key: ServiceKey, error: Error): void {
+    const id = serviceId(key);
+    this.unreadable.set(id, error);
+    this.#touched.add(id);
+  }
+}

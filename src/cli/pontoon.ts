@@ -1,0 +1,33 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { run } from './run.js';
+import { schema } from './schema.js';
+import { validate } from './validate.js';
+
+const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+const program = new Command('pontoon')
+  .description('Bridges service registries (Eureka, Nacos, ZooKeeper/Dubbo, Consul, files) into Istio')
+  .version(version)
+  .showHelpAfterError();
+
+program
+  .command('run')
+  .description('read the registries and serve them to Istio, until SIGTERM or SIGINT')
+  .option('-c, --config <file>', 'configuration file', 'config/pontoon.yaml')
+  .action(run);
+program
+  .command('validate')
+  .description('check a configuration file; exits with 1 if anything is wrong with it')
+  .argument('<file>', 'configuration file')
+  .action(validate);
+program
+  .command('schema')
+  .description("print the configuration's JSON Schema, for editors")
+  .option('--markdown', 'print the reference as Markdown instead')
+  .action(schema);
+
+await program.parseAsync();

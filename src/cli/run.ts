@@ -1,0 +1,56 @@
+import type { Logger } from 'pino';
+import { ConfigError, loadConfig } from '#config/load.js';
+import type { Config } from '#config/schema.js';
+import { createLog } from '../log.js';
+import { type Pontoon, startPontoon } from '../main.js';
+
+/** `pontoon run`: the bridge, until SIGTERM or SIGINT. */
+export async function run(options: { config: string }): Promise<void> {
+  let config: Config;
+  try {
+    config = loadConfig(options.config);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exitCode = 1;
+    return;
+  }
+  const log = createLog(config.log);
+  try {
+    const pontoon = await startPontoon(config, log);
+    process.stdout.write(welcome(pontoon));
+    stopOnSignal(pontoon, log);
+  } catch (error) {
+    log.fatal({ reason: error instanceof Error ? error.message : String(error) }, 'cannot start');
+    process.exitCode = 1;
+  }
+}
+
+function stopOnSignal(pontoon: Pontoon, log: Logger): void {
+  const stop = (signal: NodeJS.Signals): void => {
+    log.info({ signal }, 'stopping');
+    pontoon.stop().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log.error({ reason: String(error) }, 'did not stop cleanly');
+        process.exit(1);
+      },
+    );
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+}
+
+function welcome({ adminUrl, xds }: Pontoon): string {
+  return `
+Pontoon is running.
+  status page and API   ${adminUrl}
+  xDS server for Istio  ${xds.join(', ')}
+
+To let Istio read it, add this to its meshConfig and restart istiod; keep k8s:// if you use Istio's Kubernetes resources:
+
+  configSources:
+${xds.map((address) => `    - address: xds://${address}\n      tlsSettings: { mode: DISABLE }\n`).join('')}    - address: k8s://
+
+`;
+}

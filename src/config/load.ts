@@ -1,0 +1,216 @@
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { closest, distance } from 'fastest-levenshtein';
+import { type Document, isMap, isScalar, LineCounter, parseDocument, type Scalar, visit } from 'yaml';
+import type { z } from 'zod';
+import { type Config, configSchema, jsonSchema } from './schema.js';
+
+/** One thing that is wrong with a configuration, and where. Lines and columns count from 1. */
+export interface ConfigIssue {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  /** Where in the document: `registries[0].servers`. Empty for the document itself. */
+  readonly path: string;
+  readonly message: string;
+}
+
+/** A configuration that cannot be used, with everything that is wrong with it. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly issues: readonly ConfigIssue[];
+  constructor(issues: readonly ConfigIssue[]) {
+    super(
+      issues
+        .map(
+          ({ file, line, column, path, message }) =>
+            `${file}:${line}:${column}: ${path === '' ? '' : `${path}: `}${message}`,
+        )
+        .join('\n'),
+    );
+    this.issues = issues;
+  }
+}
+
+/**
+ * Reads a configuration file. `${NAME}` in a scalar is replaced by the environment's value, a scalar `file:PATH` by the file's content without its last
+ * line break; a relative path starts at the configuration's folder.
+ * @throws ConfigError with file, line and column of everything that is wrong
+ */
+export function loadConfig(file: string, environment: NodeJS.ProcessEnv = process.env): Config {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new ConfigError([{ file, line: 1, column: 1, path: '', message: `cannot be read: ${messageOf(error)}` }]);
+  }
+  return parseConfig(text, file, environment);
+}
+
+/** Like {@link loadConfig}, of text that is there already. `file` is for messages and relative paths. */
+export function parseConfig(text: string, file: string, environment: NodeJS.ProcessEnv = {}): Config {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  const place = (offset: number) => {
+    const { line, col } = lines.linePos(offset);
+    return { file, line: Math.max(1, line), column: Math.max(1, col) };
+  };
+  if (document.errors.length > 0)
+    throw new ConfigError(
+      document.errors.map(({ pos, message }) => ({
+        ...place(pos[0]),
+        path: '',
+        message: message.split('\n')[0] ?? '',
+      })),
+    );
+
+  const issues: ConfigIssue[] = [];
+  const secrets: string[] = [];
+  visit(document, {
+    Scalar: (key, node) => {
+      if (key === 'key' || typeof node.value !== 'string') return;
+      try {
+        const expanded = expand(node.value, dirname(file), environment);
+        if (expanded === node.value) return;
+        secrets.push(expanded);
+        node.value = expanded;
+      } catch (error) {
+        issues.push({ ...place(node.range?.[0] ?? 0), path: '', message: messageOf(error) });
+      }
+    },
+  });
+  if (issues.length > 0) throw new ConfigError(issues);
+
+  const input: unknown = document.toJS() ?? {};
+  const result = configSchema.safeParse(input);
+  if (result.success) return result.data;
+  throw new ConfigError(
+    result.error.issues
+      .flatMap((issue) => described(issue, input))
+      .map(({ path, key, message }) => ({
+        ...place(offsetOf(document, path, key)),
+        path: pathText(key === undefined ? path : [...path, key]),
+        message: withoutSecrets(message, secrets),
+      }))
+      .sort((a, b) => a.line - b.line || a.column - b.column),
+  );
+}
+
+function expand(text: string, folder: string, environment: NodeJS.ProcessEnv): string {
+  if (text.startsWith('file:')) {
+    const path = resolve(folder, text.slice('file:'.length));
+    try {
+      return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
+    } catch (error) {
+      throw new Error(`${text} cannot be read: ${messageOf(error)}`);
+    }
+  }
+  return text.replace(/\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g, (reference, name: string) => {
+    const value = environment[name];
+    if (value === undefined) throw new Error(`${reference}: the environment has no variable ${name}`);
+    return value;
+  });
+}
+
+type Path = readonly PropertyKey[];
+
+interface Description {
+  readonly path: Path;
+  /** The key that should not be there. */
+  readonly key?: string;
+  readonly message: string;
+}
+
+function described(issue: z.core.$ZodIssue, input: unknown): Description[] {
+  const { path } = issue;
+  if (issue.code === 'unrecognized_keys') {
+    const known = knownKeys(path, input);
+    return issue.keys.map((key) => ({ path, key, message: `unknown key${suggestion(key, known)}` }));
+  }
+  if (issue.code === 'invalid_union' && 'discriminator' in issue && typeof issue.discriminator === 'string') {
+    const types = registryTypes();
+    const found = valueAt(input, path);
+    const text = found === undefined ? 'missing' : `unknown type ${JSON.stringify(found)}`;
+    const hint = typeof found === 'string' ? suggestion(found, types) : '';
+    return [{ path, message: `${text}${hint}; the types are ${types.join(', ')}` }];
+  }
+  if (issue.code === 'invalid_type' && valueAt(input, path) === undefined)
+    return [{ path, message: `missing; expected ${issue.expected}` }];
+  return [{ path, message: issue.message }];
+}
+
+function suggestion(found: string, known: readonly string[]): string {
+  if (known.length === 0) return '';
+  const nearest = closest(
+    found.toLowerCase(),
+    known.map((key) => key.toLowerCase()),
+  );
+  const name = known.find((key) => key.toLowerCase() === nearest) ?? nearest;
+  if (distance(found.toLowerCase(), nearest) <= Math.max(2, found.length / 3)) return `; did you mean "${name}"?`;
+  return `; the keys here are ${known.join(', ')}`;
+}
+
+interface JsonSchemaNode {
+  readonly properties?: Readonly<Record<string, JsonSchemaNode>>;
+  readonly items?: JsonSchemaNode;
+  readonly oneOf?: readonly JsonSchemaNode[];
+  readonly anyOf?: readonly JsonSchemaNode[];
+  readonly const?: unknown;
+}
+
+/** The keys that the schema knows at a place. In a union that is told apart by `type` those of the chosen type. */
+function knownKeys(path: Path, input: unknown): string[] {
+  let nodes: JsonSchemaNode[] = [jsonSchema() as JsonSchemaNode];
+  for (let depth = 0; depth <= path.length; depth++) {
+    const type = valueAt(input, [...path.slice(0, depth), 'type']);
+    nodes = nodes
+      .flatMap((node) => node.oneOf ?? node.anyOf ?? [node])
+      .filter(({ properties }) => properties?.type?.const === undefined || properties.type.const === type);
+    const step = path[depth];
+    if (step === undefined) break;
+    nodes = nodes.flatMap((node) => (typeof step === 'number' ? node.items : node.properties?.[String(step)]) ?? []);
+  }
+  return nodes.flatMap((node) => Object.keys(node.properties ?? {}));
+}
+
+function registryTypes(): string[] {
+  const registries = (jsonSchema() as JsonSchemaNode).properties?.registries?.items;
+  return (registries?.oneOf ?? registries?.anyOf ?? []).map(({ properties }) => String(properties?.type?.const));
+}
+
+function valueAt(input: unknown, path: Path): unknown {
+  return path.reduce<unknown>(
+    (value, step) =>
+      typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[step] : undefined,
+    input,
+  );
+}
+
+/** Where the node at a path begins; what is missing is looked for in what would hold it. */
+function offsetOf(document: Document.Parsed, path: Path, key: string | undefined): number {
+  for (let length = path.length; length >= 0; length--) {
+    const node = length === 0 ? document.contents : document.getIn(path.slice(0, length), true);
+    if (isMap(node) && key !== undefined) {
+      const pair = node.items.find((item) => isScalar(item.key) && item.key.value === key);
+      if (pair !== undefined) return (pair.key as Scalar).range?.[0] ?? 0;
+    }
+    if (typeof node === 'object' && node !== null && 'range' in node && Array.isArray(node.range))
+      return Number(node.range[0]);
+  }
+  return 0;
+}
+
+function pathText(path: Path): string {
+  return path
+    .map((step) => (typeof step === 'number' ? `[${step}]` : `.${String(step)}`))
+    .join('')
+    .replace(/^\./, '');
+}
+
+function withoutSecrets(message: string, secrets: readonly string[]): string {
+  return secrets.reduce((text, value) => (value === '' ? text : text.replaceAll(value, '[redacted]')), message);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

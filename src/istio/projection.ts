@@ -1,0 +1,84 @@
+import { EventEmitter } from 'eventemitter3';
+import type { Catalog, CatalogChange } from '#catalog/catalog.js';
+import type { MeshService } from '#model/mesh.js';
+import type { Rejection } from '#model/service.js';
+import type { Cause } from '#sources/contract.js';
+import { type EncodedResource, encodeResource, type IstioResource } from './resource.js';
+import { serviceEntries } from './serviceentry.js';
+import { checkServiceEntry } from './validate.js';
+
+/** Resources that differ from what was projected before. Never empty. */
+export interface ProjectionChange {
+  readonly set: readonly EncodedResource[];
+  readonly removed: readonly EncodedResource[];
+  readonly registry: string;
+  readonly cause: Cause;
+}
+
+interface Projected {
+  readonly encoded: readonly EncodedResource[];
+  readonly rejected: readonly Rejection[];
+}
+
+/**
+ * The mesh services as Istio resources, encoded. Each is projected when it changes, and what comes out with the bytes that it had is no change.
+ */
+export class Projection extends EventEmitter<{ change: [ProjectionChange] }> {
+  readonly #catalog: Catalog;
+  readonly #projected = new Map<string, Projected>();
+
+  constructor(catalog: Catalog) {
+    super();
+    this.#catalog = catalog;
+    catalog.on('change', (change) => this.#apply(change));
+  }
+
+  /** The resources of a host, unencoded; those of all hosts in the order of their names, if none is given. */
+  resources(host?: string): IstioResource[] {
+    const hosts = host === undefined ? [...this.#projected.keys()].sort() : [host];
+    return hosts.flatMap((name) => {
+      const service = this.#catalog.services.get(name);
+      return service === undefined ? [] : checkedEntries(service).resources;
+    });
+  }
+
+  /** What Istio or Envoy would refuse, by host. */
+  rejected(): Map<string, readonly Rejection[]> {
+    return new Map(
+      [...this.#projected]
+        .filter(([, { rejected }]) => rejected.length > 0)
+        .map(([host, { rejected }]) => [host, rejected]),
+    );
+  }
+
+  #apply({ hosts, registry, cause }: CatalogChange): void {
+    const set: EncodedResource[] = [];
+    const removed: EncodedResource[] = [];
+    for (const host of hosts) {
+      const before = new Map(this.#projected.get(host)?.encoded.map((resource) => [resource.name, resource]));
+      const service = this.#catalog.services.get(host);
+      const after = service === undefined ? undefined : project(service);
+      if (after === undefined) this.#projected.delete(host);
+      else this.#projected.set(host, after);
+      for (const resource of after?.encoded ?? []) {
+        if (before.get(resource.name)?.version !== resource.version) set.push(resource);
+        before.delete(resource.name);
+      }
+      removed.push(...before.values());
+    }
+    if (set.length + removed.length > 0) this.emit('change', { set, removed, registry, cause });
+  }
+}
+
+function project(service: MeshService): Projected {
+  const { resources, rejected } = checkedEntries(service);
+  return { encoded: resources.map(encodeResource), rejected };
+}
+
+function checkedEntries(service: MeshService): { resources: IstioResource[]; rejected: Rejection[] } {
+  const checked = serviceEntries(service).map(checkServiceEntry);
+  return {
+    resources: checked.flatMap(({ resource }) => resource ?? []),
+    rejected: checked.flatMap(({ rejected }) => rejected),
+  };
+}

@@ -1,0 +1,98 @@
+import { createHash } from 'node:crypto';
+import { bucketOf } from '#catalog/vip.js';
+import { compareText } from '#model/mesh.js';
+import { Resource } from '#proto/istio/mcp.js';
+import { ServiceEntry } from '#proto/istio/networking.js';
+import { DiscoveryResponse } from '#proto/xds/discovery.js';
+
+/** The Istio resource types that Pontoon makes, and the form of their bodies. A further type is one more line. */
+export interface ResourceBodies {
+  ServiceEntry: ServiceEntry;
+}
+
+export type ResourceType = keyof ResourceBodies;
+
+/** One Istio resource, before encoding. */
+export interface IstioResource<Type extends ResourceType = ResourceType> {
+  readonly type: Type;
+  readonly namespace: string;
+  /** At most 253 characters, a DNS name. */
+  readonly name: string;
+  /** The host that it is about; chooses the listener's shard. */
+  readonly host: string;
+  readonly body: ResourceBodies[Type];
+}
+
+/** A resource as it is sent, encoded once. */
+export interface EncodedResource {
+  readonly type: ResourceType;
+  /** `namespace/name`. */
+  readonly name: string;
+  readonly host: string;
+  readonly bucket: number;
+  /** Hash of name and content, 16 hexadecimal digits: istiod skips a resource whose version it has. */
+  readonly version: string;
+  /** One `resources` field of a DiscoveryResponse, tag and length included: responses are such pieces one after the other. */
+  readonly field: Uint8Array;
+}
+
+interface TypeInfo<Type extends ResourceType> {
+  /** Type URLs of requests: istiod asks for v1 from 1.24 on, and for v1alpha3 before. */
+  readonly urls: readonly string[];
+  /** The body's type is v1alpha3 under both. */
+  readonly bodyUrl: string;
+  readonly encode: (body: ResourceBodies[Type]) => Uint8Array;
+}
+
+export const resourceTypes: { readonly [Type in ResourceType]: TypeInfo<Type> } = {
+  ServiceEntry: {
+    urls: ['networking.istio.io/v1/ServiceEntry', 'networking.istio.io/v1alpha3/ServiceEntry'],
+    bodyUrl: 'type.googleapis.com/istio.networking.v1alpha3.ServiceEntry',
+    encode: (body) => ServiceEntry.encode(sortedMaps(body)).finish(),
+  },
+};
+
+const resourceUrl = 'type.googleapis.com/istio.mcp.v1alpha1.Resource';
+
+/**
+ * istiod gives a host that two resources claim to the older one, so this is recent, that users' own entries win, and constant, that neither a restart nor
+ * another replica changes anything: 2026-11-01, in seconds since 1970.
+ */
+const createTime = { seconds: 1_793_491_200, nanos: 0 };
+
+/** The type that a request's URL names; undefined if Pontoon makes no such resources. */
+export function typeOfUrl(url: string): ResourceType | undefined {
+  const types = Object.keys(resourceTypes) as ResourceType[];
+  return types.find((type) => resourceTypes[type].urls.includes(url));
+}
+
+export function encodeResource(resource: IstioResource): EncodedResource {
+  const { bodyUrl, encode } = resourceTypes[resource.type];
+  const name = `${resource.namespace}/${resource.name}`;
+  const body = encode(resource.body);
+  const version = createHash('sha256').update(bodyUrl).update(name).update(body).digest('hex').slice(0, 16);
+  const wrapped = Resource.encode({
+    metadata: { name, createTime, version, labels: {}, annotations: {} },
+    body: { typeUrl: bodyUrl, value: Buffer.from(body) },
+  }).finish();
+  const field = DiscoveryResponse.encode(
+    DiscoveryResponse.fromPartial({ resources: [{ typeUrl: resourceUrl, value: Buffer.from(wrapped) }] }),
+  ).finish();
+  return { type: resource.type, name, host: resource.host, bucket: bucketOf(resource.host), version, field };
+}
+
+/** Protobuf leaves the order of map entries open; here it is by key, so that equal content is equal bytes. */
+function sortedMaps(entry: ServiceEntry): ServiceEntry {
+  return {
+    ...entry,
+    endpoints: entry.endpoints.map((endpoint) => ({
+      ...endpoint,
+      ports: sorted(endpoint.ports),
+      labels: sorted(endpoint.labels),
+    })),
+  };
+}
+
+function sorted<Value>(record: { [key: string]: Value }): { [key: string]: Value } {
+  return Object.fromEntries(Object.entries(record).sort(([a], [b]) => compareText(a, b)));
+}

@@ -1,0 +1,87 @@
+import { addressKind } from '#model/address.js';
+import { type Endpoint, endpointKey, type MeshPort, type MeshService } from '#model/mesh.js';
+import { protocols } from '#model/protocol.js';
+import {
+  type ServiceEntry,
+  ServiceEntry_Location,
+  ServiceEntry_Resolution,
+  type WorkloadEntry,
+} from '#proto/istio/networking.js';
+import type { IstioResource } from './resource.js';
+
+/** Of all sessions of a draining endpoint istiod keeps the persistent ones, for services that have such, and leaves it out for all others. */
+const drainingLabel = { 'istio.io/draining': 'true' };
+
+/**
+ * The ServiceEntries of a mesh service: one; only where its endpoints differ in the ports that they have, one per port, since an endpoint without a
+ * mapping for one of the entry's ports would be dialled at the service's own number. istiod joins the entries of one host in one namespace.
+ * See https://istio.io/latest/docs/reference/config/networking/service-entry/
+ */
+export function serviceEntries(service: MeshService): IstioResource<'ServiceEntry'>[] {
+  const whole = service.endpoints.every((endpoint) => service.ports.every((port) => port.name in endpoint.ports));
+  if (whole || service.ports.length === 1) return [resource(service, service.host, service.ports, service.endpoints)];
+  return service.ports.map((port) => {
+    const endpoints = service.endpoints.filter((endpoint) => port.name in endpoint.ports);
+    return resource(service, `${service.host}.${port.name}`, [port], endpoints);
+  });
+}
+
+function resource(
+  service: MeshService,
+  name: string,
+  ports: readonly MeshPort[],
+  endpoints: readonly Endpoint[],
+): IstioResource<'ServiceEntry'> {
+  return {
+    type: 'ServiceEntry',
+    namespace: service.namespace,
+    name,
+    host: service.host,
+    body: serviceEntry(service, ports, endpoints),
+  };
+}
+
+function serviceEntry(service: MeshService, ports: readonly MeshPort[], endpoints: readonly Endpoint[]): ServiceEntry {
+  // istiod takes IP addresses only under STATIC; a mixture is resolved as a whole.
+  const named = endpoints.some(({ address }) => addressKind(address) === 'dns');
+  const dialled = distinct(endpoints, ports);
+  return {
+    hosts: [service.host],
+    addresses: [...service.vips],
+    ports: ports.map(({ name, number, protocol }) => ({
+      name,
+      number,
+      protocol: protocols[protocol].istio,
+      targetPort: 0,
+    })),
+    // MESH_EXTERNAL would switch automatic mTLS off for services that have endpoints of both kinds.
+    location: ServiceEntry_Location.MESH_INTERNAL,
+    resolution: named ? ServiceEntry_Resolution.DNS : ServiceEntry_Resolution.STATIC,
+    endpoints: dialled.map((endpoint) => workload(endpoint, ports)),
+    exportTo: [...service.exportTo],
+    subjectAltNames: [],
+  };
+}
+
+/** Endpoints that differ in ports which this entry does not have are one here. */
+function distinct(endpoints: readonly Endpoint[], ports: readonly MeshPort[]): Endpoint[] {
+  const byKey = new Map<string, Endpoint>();
+  for (const endpoint of endpoints) {
+    const numbers = Object.fromEntries(ports.map(({ name }) => [name, endpoint.ports[name] ?? 0]));
+    const key = endpointKey({ address: endpoint.address, ports: numbers });
+    if (!byKey.has(key)) byKey.set(key, endpoint);
+  }
+  return [...byKey.values()];
+}
+
+function workload(endpoint: Endpoint, ports: readonly MeshPort[]): WorkloadEntry {
+  return {
+    address: endpoint.address,
+    ports: Object.fromEntries(ports.map(({ name }) => [name, endpoint.ports[name] ?? 0])),
+    labels: endpoint.draining ? { ...endpoint.labels, ...drainingLabel } : endpoint.labels,
+    network: endpoint.network ?? '',
+    locality: endpoint.locality ?? '',
+    weight: endpoint.weight,
+    serviceAccount: '',
+  };
+}

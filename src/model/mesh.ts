@@ -1,0 +1,56 @@
+import type { Protocol } from '#model/protocol.js';
+import type { ServiceKey } from '#model/service.js';
+
+/** A port of a mesh service. Its name says the protocol, Istio style; its number stays, whatever instances come and go. */
+export interface MeshPort {
+  readonly name: string;
+  readonly number: number;
+  readonly protocol: Protocol;
+}
+
+/** Where a mesh service can be reached. */
+export interface Endpoint {
+  readonly address: string;
+  /** Port name → number that is dialled, in the order of the names. */
+  readonly ports: Readonly<Record<string, number>>;
+  /** Relative to 100; at least 1. */
+  readonly weight: number;
+  readonly draining: boolean;
+  /** `region/zone/subzone`; on every endpoint of a service or on none. */
+  readonly locality: string | undefined;
+  readonly network: string | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Which instances it stands for: registry and id. Not sent to Istio. */
+  readonly origins: readonly EndpointOrigin[];
+}
+
+export interface EndpointOrigin {
+  readonly registry: string;
+  readonly instance: string;
+}
+
+/** One host as the mesh sees it, merged from all registries that hold it. */
+export interface MeshService {
+  readonly host: string;
+  /** Istio namespace of its resources. */
+  readonly namespace: string;
+  readonly exportTo: readonly string[];
+  /** Virtual addresses, one per configured family. */
+  readonly vips: readonly string[];
+  readonly ports: readonly MeshPort[];
+  /** Sorted by address and ports. Empty: the service is there, and nobody can be called. */
+  readonly endpoints: readonly Endpoint[];
+  /** The registries' services that it is made of, in the order of the configuration; empty while a gone service waits for its deletion. */
+  readonly origins: readonly ServiceKey[];
+}
+
+/** Compares by code units: the same everywhere, whatever the locale. */
+export function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** What makes two records one endpoint: the address and what is dialled there. */
+export function endpointKey(endpoint: Pick<Endpoint, 'address' | 'ports'>): string {
+  const ports = Object.keys(endpoint.ports).sort();
+  return `${endpoint.address} ${ports.map((name) => `${name}=${endpoint.ports[name]}`).join(' ')}`;
+}

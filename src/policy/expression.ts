@@ -1,0 +1,101 @@
+import { Environment, type TypeCheckResult } from '@marcbachmann/cel-js';
+import type { Instance, RegistryService } from '#model/service.js';
+
+/** What an expression about a registry's service can name. */
+export interface ServiceScope {
+  readonly registry: { readonly name: string; readonly type: string };
+  readonly service: Pick<RegistryService, 'metadata'> & {
+    readonly name: string;
+    readonly namespace: string;
+    readonly group: string;
+    readonly version: string;
+  };
+}
+
+/** What an expression about one instance can name. */
+export interface InstanceScope extends ServiceScope {
+  readonly instance: {
+    readonly address: string;
+    readonly port: bigint;
+    readonly status: string;
+    readonly weight: number;
+    readonly zone: string;
+    readonly metadata: Instance['metadata'];
+  };
+}
+
+/** Compiled text with CEL between `{{ }}`. Undefined where an expression fails, as a missing key does. */
+export type Template<Scope> = (scope: Scope) => string | undefined;
+
+/** A template or expression that cannot be used. `offset` is where in the text, in characters. */
+export class ExpressionError extends Error {
+  override readonly name = 'ExpressionError';
+  readonly offset: number;
+  constructor(message: string, offset: number) {
+    super(message);
+    this.offset = offset;
+  }
+}
+
+const metadata = 'map<string, string>';
+const serviceEnvironment = new Environment()
+  .registerVariable({ name: 'registry', schema: { name: 'string', type: 'string' } })
+  .registerVariable({
+    name: 'service',
+    schema: { name: 'string', namespace: 'string', group: 'string', version: 'string', metadata },
+  });
+const instanceEnvironment = serviceEnvironment.clone().registerVariable({
+  name: 'instance',
+  schema: { address: 'string', port: 'int', status: 'string', weight: 'double', zone: 'string', metadata },
+});
+
+/** Compiles a template over `registry` and `service`. @throws ExpressionError */
+export function serviceTemplate(text: string): Template<ServiceScope> {
+  return compile(text, serviceEnvironment);
+}
+
+/** Compiles a template over `registry`, `service` and `instance`. @throws ExpressionError */
+export function instanceTemplate(text: string): Template<InstanceScope> {
+  return compile(text, instanceEnvironment);
+}
+
+function compile<Scope extends object>(text: string, environment: Environment): Template<Scope> {
+  const parts: (string | ((scope: Scope) => unknown))[] = [];
+  let end = 0;
+  for (let start = text.indexOf('{{'); start !== -1; start = text.indexOf('{{', end)) {
+    const close = text.indexOf('}}', start);
+    if (close === -1) throw new ExpressionError('"{{" without "}}"', start);
+    parts.push(text.slice(end, start), compileExpression(text.slice(start + 2, close), start + 2, environment));
+    end = close + 2;
+  }
+  parts.push(text.slice(end));
+  return (scope) => {
+    try {
+      return parts.map((part) => (typeof part === 'string' ? part : String(part(scope)))).join('');
+    } catch {
+      return undefined;
+    }
+  };
+}
+
+function compileExpression(source: string, offset: number, environment: Environment): (scope: object) => unknown {
+  const expression = source.trim();
+  let checked: TypeCheckResult;
+  let evaluate: ReturnType<Environment['parse']>;
+  try {
+    evaluate = environment.parse(expression);
+    checked = evaluate.check();
+  } catch (error) {
+    throw new ExpressionError(messageOf(error, expression), offset);
+  }
+  if (!checked.valid) throw new ExpressionError(messageOf(checked.error, expression), offset);
+  if (checked.type !== 'string' && checked.type !== 'int')
+    throw new ExpressionError(`${expression}: expected a string, found ${checked.type}`, offset);
+  return evaluate;
+}
+
+/** The first line: what follows in cel-js's messages is a drawing of the place. */
+function messageOf(error: unknown, expression: string): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return `${expression}: ${text.split('\n')[0]}`;
+}

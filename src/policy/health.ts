@@ -1,0 +1,32 @@
+/** What becomes of an instance: it gets traffic, keeps only its persistent sessions, or is left out. */
+export type Health = 'serve' | 'drain' | 'drop';
+
+/**
+ * What the registries' own words mean, so that by default what a registry's own client would not call is dropped. No word means two things in
+ * two registries, so one table serves all. A word that is not in it serves.
+ */
+const healthOf: ReadonlyMap<string, Health> = new Map([
+  // Eureka: its clients call UP only.
+  ['UP', 'serve'],
+  ['DOWN', 'drop'],
+  ['STARTING', 'drop'],
+  ['OUT_OF_SERVICE', 'drop'],
+  ['UNKNOWN', 'drop'],
+  // Consul: its DNS interface answers with passing and warning.
+  ['passing', 'serve'],
+  ['warning', 'serve'],
+  ['critical', 'drop'],
+  ['maintenance', 'drop'],
+  // Nacos; `disabled` is Dubbo's word, too.
+  ['healthy', 'serve'],
+  ['unhealthy', 'drop'],
+  ['disabled', 'drop'],
+  // Files.
+  ['serve', 'serve'],
+  ['drain', 'drain'],
+  ['drop', 'drop'],
+]);
+
+export function health(status: string): Health {
+  return healthOf.get(status) ?? 'serve';
+}

@@ -1,0 +1,66 @@
+import picomatch from 'picomatch';
+import type { Metadata } from '#model/service.js';
+
+/** Metadata that says nothing about an endpoint, or changes at every start: each change is a push. */
+const unwanted = picomatch(
+  [
+    '*timestamp*',
+    'pid',
+    'preserved.*',
+    'management.*',
+    // What Dubbo and Curator write for their own clients.
+    'dubbo*',
+    'qos.*',
+    'bind.*',
+    'metadata*',
+    'meta-v',
+    'service-name-mapping',
+    'prefer.serialization',
+    'executor-management-mode',
+    'file-cache',
+    'register-mode',
+    'REGISTRY_CLUSTER',
+    'anyhost',
+    'background',
+    'deprecated',
+    'dynamic',
+    'generic',
+    'interface',
+    'logger',
+    'methods',
+    'revision',
+    'side',
+    'timeout',
+    'weight',
+  ],
+  { dot: true, nocase: true },
+);
+
+/** Labels that mean something to Istio or Kubernetes: an application must not set them by its metadata. */
+const reserved = /(^|\.)(istio|kubernetes|k8s)\.io\//;
+
+const maxLength = 63;
+
+/**
+ * Turns metadata into valid Kubernetes labels, in sorted order. Keys and values are made valid character by character; a value that is too long or
+ * has nothing valid in it is left out, since a cut one could mean another thing.
+ * See https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+ */
+export function endpointLabels(metadata: Metadata): Readonly<Record<string, string>> {
+  const labels: Record<string, string> = {};
+  for (const key of Object.keys(metadata).sort()) {
+    if (unwanted(key) || reserved.test(key.toLowerCase())) continue;
+    const name = labelText(key);
+    const raw = metadata[key] ?? '';
+    const value = raw.length > maxLength ? undefined : labelText(raw);
+    if (name === undefined || value === undefined || name in labels) continue;
+    labels[name] = value;
+  }
+  return labels;
+}
+
+function labelText(text: string): string | undefined {
+  if (text.length > maxLength) return undefined;
+  const valid = text.replace(/[^A-Za-z0-9_.-]/g, '-').replace(/^[^A-Za-z0-9]+|[^A-Za-z0-9]+$/g, '');
+  return valid === '' ? undefined : valid;
+}

@@ -1,0 +1,69 @@
+import { compareText, type MeshPort } from '#model/mesh.js';
+import { type Protocol, parseProtocol, portName, protocols } from '#model/protocol.js';
+import type { InstancePort, Metadata, RegistryService } from '#model/service.js';
+
+/** A port that a registry's service asks for; without a number where a rule shall choose it. */
+export interface PortClaim {
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly number: number | undefined;
+}
+
+/** An instance's port by its name in the mesh. */
+export interface EndpointPort {
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly number: number;
+}
+
+/** Names an instance's port. Where the registry has no word about the protocol (plain http), the application's metadata may have one. */
+export function endpointPort(port: InstancePort, metadata: Metadata): EndpointPort {
+  const said = port.name === '' && port.protocol === 'http' ? parseProtocol(metadata.protocol ?? '') : undefined;
+  const protocol = said ?? port.protocol;
+  return { name: portName(port.name, protocol), protocol, number: port.number };
+}
+
+/**
+ * The ports of a registry's service: those that the registry declares, then those that any of its instances has, usable or not, so that a sick instance
+ * takes no port away.
+ */
+export function portClaims(service: RegistryService): PortClaim[] {
+  const claims = new Map<string, PortClaim>();
+  for (const port of service.ports) {
+    const name = portName(port.name, port.protocol);
+    if (!claims.has(name)) claims.set(name, { name, protocol: port.protocol, number: port.number });
+  }
+  for (const { ports, metadata } of service.instances)
+    for (const instancePort of ports) {
+      const { name, protocol } = endpointPort(instancePort, metadata);
+      if (!claims.has(name)) claims.set(name, { name, protocol, number: undefined });
+    }
+  return [...claims.values()];
+}
+
+const protocolOrder = Object.keys(protocols);
+
+/**
+ * Gives each port name a number of its own. The first claim to a name counts; declared numbers come first, the others take their protocol's default,
+ * or the next free one above it, in an order that no instance can change.
+ * @param claims of all registries that hold the host, in the order of the configuration
+ */
+export function numberPorts(claims: readonly PortClaim[]): MeshPort[] {
+  const byName = new Map<string, PortClaim>();
+  for (const claim of claims) if (!byName.has(claim.name)) byName.set(claim.name, claim);
+  const taken = new Map<number, MeshPort>();
+  const inferred: PortClaim[] = [];
+  for (const claim of byName.values()) {
+    if (claim.number === undefined || taken.has(claim.number)) inferred.push(claim);
+    else taken.set(claim.number, { ...claim, number: claim.number });
+  }
+  inferred.sort(
+    (a, b) => protocolOrder.indexOf(a.protocol) - protocolOrder.indexOf(b.protocol) || compareText(a.name, b.name),
+  );
+  for (const claim of inferred) {
+    let { number = protocols[claim.protocol].port } = claim;
+    while (taken.has(number)) number++;
+    taken.set(number, { ...claim, number });
+  }
+  return [...taken.values()].sort((a, b) => a.number - b.number);
+}

@@ -1,0 +1,174 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ExponentialBackoff } from 'cockatiel';
+import type { Logger } from 'pino';
+import type { RegistryView } from '#catalog/view.js';
+import type { Source, SourceOutput, SourceState } from './contract.js';
+import { reasonOf } from './http.js';
+
+const firstRetry = 500;
+const longestRetry = 15_000;
+
+/** How a source is doing, for people and metrics. Times are ms since 1970, 0 for never. */
+export interface SourceStatus {
+  readonly registry: string;
+  readonly state: SourceState['kind'];
+  /** Since when it is in this state. */
+  readonly since: number;
+  /** The last error; undefined while it is live. */
+  readonly error: string | undefined;
+  /** Last proof of life. */
+  readonly aliveAt: number;
+  /** Last change or listing that was taken in. */
+  readonly changedAt: number;
+  readonly errors: number;
+  /** How often it was started. */
+  readonly runs: number;
+}
+
+export interface SupervisorOptions {
+  readonly view: RegistryView;
+  /** ms without a proof of life until the source counts as stale. */
+  readonly staleAfter: number;
+  readonly log: Logger;
+}
+
+/**
+ * Runs one source: starts it again after an error, with jittered exponential pauses; notices when it has gone silent; keeps count. What a source has
+ * written stays in its view whatever becomes of the source.
+ */
+export class Supervisor {
+  readonly #source: Source;
+  readonly #options: SupervisorOptions;
+  readonly #stopping = new AbortController();
+  #done: Promise<void> = Promise.resolve();
+  #state: SourceState = { kind: 'connecting' };
+  #since = Date.now();
+  #aliveAt = 0;
+  /** Monotonic twin of `#aliveAt`: a clock that is set makes nothing stale. */
+  #alive = performance.now();
+  #changedAt = 0;
+  #errors = 0;
+  #runs = 0;
+
+  constructor(source: Source, options: SupervisorOptions) {
+    this.#source = source;
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#done = this.#keepRunning();
+  }
+
+  /** Ends the source and waits for it. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#done;
+  }
+
+  status(): SourceStatus {
+    const state = this.#state;
+    return {
+      registry: this.#options.view.registry,
+      state: state.kind,
+      since: this.#since,
+      error: 'error' in state ? reasonOf(state.error) : undefined,
+      aliveAt: this.#aliveAt,
+      changedAt: this.#changedAt,
+      errors: this.#errors,
+      runs: this.#runs,
+    };
+  }
+
+  async #keepRunning(): Promise<void> {
+    const { signal } = this.#stopping;
+    const watchdog = setInterval(() => this.#watch(), this.#options.staleAfter / 4);
+    const factory = new ExponentialBackoff({ initialDelay: firstRetry, maxDelay: longestRetry });
+    let backoff = factory.next();
+    while (!signal.aborted) {
+      const changedBefore = this.#changedAt;
+      this.#runs++;
+      try {
+        await this.#source.run(this.#output(), signal);
+        if (!signal.aborted) throw new Error('the source ended without being asked to');
+      } catch (error) {
+        if (signal.aborted) break;
+        this.#failed(error instanceof Error ? error : new Error(String(error)));
+        if (this.#changedAt !== changedBefore) backoff = factory.next();
+        await sleep(backoff.duration, undefined, { signal }).catch(() => undefined);
+        backoff = backoff.next(undefined);
+      }
+    }
+    clearInterval(watchdog);
+  }
+
+  #output(): SourceOutput {
+    const { view } = this.#options;
+    return {
+      listing: () => {
+        const listing = view.listing();
+        return {
+          add: (services) => listing.add(services),
+          commit: (cause) => {
+            this.#changed();
+            this.#setState({ kind: 'live' });
+            listing.commit(cause);
+          },
+        };
+      },
+      update: (changed, removed, cause) => {
+        this.#changed();
+        view.update(changed, removed, cause);
+      },
+      unreadable: (key, error) => {
+        this.#errors++;
+        this.#options.log.warn({ service: key.name, reason: reasonOf(error) }, 'service cannot be read');
+        view.setUnreadable(key, error);
+      },
+      alive: () => this.#proveAlive(),
+      state: (state) => {
+        if (state.kind === 'stale' || state.kind === 'failed') this.#failed(state.error);
+        else this.#setState(state);
+      },
+    };
+  }
+
+  #changed(): void {
+    this.#changedAt = Date.now();
+    this.#proveAlive();
+  }
+
+  #proveAlive(): void {
+    this.#aliveAt = Date.now();
+    this.#alive = performance.now();
+    if (this.#state.kind === 'stale' && this.#state.error instanceof SilentError) this.#setState({ kind: 'live' });
+  }
+
+  #failed(error: Error): void {
+    this.#errors++;
+    this.#setState({ kind: this.#options.view.complete ? 'stale' : 'failed', error });
+  }
+
+  #setState(state: SourceState): void {
+    const before = this.#state;
+    const news = state.kind !== before.kind;
+    const reason = 'error' in state ? reasonOf(state.error) : undefined;
+    // A retry is no better news than the error that led to it, until it has succeeded.
+    if ((state.kind === 'connecting' || state.kind === 'syncing') && 'error' in before) return;
+    this.#state = state;
+    if (news) this.#since = Date.now();
+    if (state.kind === 'live') this.#alive = performance.now();
+    if (reason !== undefined) {
+      if (news || !('error' in before) || reasonOf(before.error) !== reason)
+        this.#options.log.warn({ state: state.kind, reason }, 'source cannot read its registry; what is known stays');
+    } else if (news) this.#options.log.info({ state: state.kind }, 'source state');
+  }
+
+  #watch(): void {
+    const silent = performance.now() - this.#alive;
+    if (this.#state.kind === 'live' && silent > this.#options.staleAfter)
+      this.#failed(new SilentError(`no sign of life for ${Math.round(silent / 1000)} s`));
+  }
+}
+
+/** The source is running and says nothing. */
+class SilentError extends Error {}

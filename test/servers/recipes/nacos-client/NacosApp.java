@@ -1,0 +1,87 @@
+package pontoon;
+
+import com.alibaba.nacos.api.exception.NacosException;
+import com.alibaba.nacos.api.naming.NamingFactory;
+import com.alibaba.nacos.api.naming.NamingService;
+import com.alibaba.nacos.api.naming.pojo.Instance;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Properties;
+import java.util.Scanner;
+
+/**
+ * A real Nacos client that keeps one instance registered: options as key=value, metadata as
+ * metadata.KEY=VALUE. It prints "@ready" once registered, takes lines "ID COMMAND ARGUMENT" from
+ * standard input and answers each with "@ID ok" or "@ID error MESSAGE". Commands: register,
+ * deregister, weight NUMBER, enabled BOOLEAN, healthy BOOLEAN, metadata KEY=VALUE.
+ */
+public class NacosApp {
+  private final NamingService naming;
+  private final String service;
+  private final String group;
+  private final Instance instance = new Instance();
+
+  private NacosApp(Map<String, String> options) throws NacosException {
+    Properties properties = new Properties();
+    properties.putAll(options);
+    naming = NamingFactory.createNamingService(properties);
+    service = options.get("service");
+    group = options.get("group");
+    instance.setIp(options.get("ip"));
+    instance.setPort(Integer.parseInt(options.get("port")));
+    instance.setWeight(Double.parseDouble(options.get("weight")));
+    instance.setClusterName(options.get("cluster"));
+    instance.setEphemeral(Boolean.parseBoolean(options.get("ephemeral")));
+    options.forEach((key, value) -> {
+      if (key.startsWith("metadata.")) instance.addMetadata(key.substring("metadata.".length()), value);
+    });
+  }
+
+  public static void main(String[] args) throws NacosException {
+    Map<String, String> options = new HashMap<>();
+    for (String arg : args) {
+      int equals = arg.indexOf('=');
+      options.put(arg.substring(0, equals), arg.substring(equals + 1));
+    }
+    NacosApp app = new NacosApp(options);
+    app.register();
+    System.out.println("@ready");
+    for (Scanner input = new Scanner(System.in); input.hasNextLine(); ) {
+      String[] line = input.nextLine().split(" ", 3);
+      System.out.println("@" + line[0] + " " + app.answer(line[1], line.length > 2 ? line[2] : ""));
+    }
+    System.exit(0);
+  }
+
+  private String answer(String command, String argument) {
+    try {
+      run(command, argument);
+      return "ok";
+    } catch (NacosException | RuntimeException e) {
+      return "error " + String.valueOf(e.getMessage()).replaceAll("\\s+", " ");
+    }
+  }
+
+  private void run(String command, String argument) throws NacosException {
+    switch (command) {
+      case "register" -> {}
+      case "deregister" -> {
+        naming.deregisterInstance(service, group, instance);
+        return;
+      }
+      case "weight" -> instance.setWeight(Double.parseDouble(argument));
+      case "enabled" -> instance.setEnabled(Boolean.parseBoolean(argument));
+      case "healthy" -> instance.setHealthy(Boolean.parseBoolean(argument));
+      case "metadata" -> {
+        int equals = argument.indexOf('=');
+        instance.addMetadata(argument.substring(0, equals), argument.substring(equals + 1));
+      }
+      default -> throw new IllegalArgumentException("no command " + command);
+    }
+    register();
+  }
+
+  private void register() throws NacosException {
+    naming.registerInstance(service, group, instance);
+  }
+}
