@@ -9,7 +9,13 @@ export const nacos = defineAdapter({
   type: 'nacos',
   description: 'Services of Nacos 1, 2 and 3',
   fields,
-  kinds: { nacos: { host: '{{ service.name }}.{{ service.group }}.{{ service.namespace }}.nacos', nominalWeight: 1 } },
+  kinds: {
+    nacos: {
+      host: '{{ service.name }}.{{ service.group }}.{{ service.namespace }}.nacos',
+      nominalWeight: 1,
+      protocol: 'http',
+    },
+  },
   staleAfter: 60_000,
   source: (config, context) =>
     new NacosSource({

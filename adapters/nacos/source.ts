@@ -29,28 +29,28 @@ export class NacosSource implements Source {
   async run(out: SourceOutput, signal: AbortSignal): Promise<void> {
     const { context } = this.#options;
     const services = new Services(context.registry, out);
-    let pause = new ExponentialBackoff(retry).next();
+    const backoff = new ExponentialBackoff(retry);
+    let pause = backoff.next();
     out.state({ kind: 'connecting' });
     while (!signal.aborted) {
       try {
         await this.#session(services, out, signal, () => {
-          pause = new ExponentialBackoff(retry).next();
+          pause = backoff.next();
         });
       } catch (reason) {
         if (signal.aborted) return;
         const error = asError(reason);
-        context.log.warn({ err: error }, 'the connection to Nacos ended');
         // A server that sends us to another one has not left us without one.
         if (!(error instanceof ConnectionReset)) out.state({ kind: services.committed ? 'stale' : 'failed', error });
       }
       await sleep(pause.duration, undefined, { signal }).catch(() => {});
-      pause = pause.next();
+      pause = pause.next(undefined);
     }
   }
 
   /** @throws Error: why the session ended; never returns */
   async #session(services: Services, out: SourceOutput, signal: AbortSignal, synced: () => void): Promise<never> {
-    const { context, connect, pollInterval } = this.#options;
+    const { connect, pollInterval } = this.#options;
     const end = new AbortController();
     const session = AbortSignal.any([signal, end.signal]);
     const watcher: Watcher = {
@@ -69,12 +69,8 @@ export class NacosSource implements Source {
         const before = error;
         error = await services.poll().then(() => undefined, asError);
         session.throwIfAborted();
-        if (error !== undefined) {
-          if (before === undefined) context.log.warn({ err: error }, 'Nacos cannot be asked for its list of services');
-          out.state({ kind: 'stale', error });
-        } else if (before !== undefined) {
-          out.state({ kind: 'live' });
-        }
+        if (error !== undefined) out.state({ kind: 'stale', error });
+        else if (before !== undefined) out.state({ kind: 'live' });
       }
     } catch (error) {
       // What fails because the session ended says less than why it did.
