@@ -75,11 +75,15 @@ export class Login {
         this.#current = { token: accessToken, renewAt: performance.now() + tokenTtl * 900 };
         return accessToken;
       } catch (error) {
-        // Nacos 3 answers a wrong password with 500.
-        if (error instanceof HttpError && error.status !== undefined) throw failed(error.message, error);
+        if (error instanceof HttpError && isAnswer(error)) throw failed(error.message, error);
         throw error;
       }
     }
     throw failed('the servers have no login');
   }
+}
+
+/** Nacos 3 answers a wrong password with the status 500, and Nacos 2.3 with 0, which is no HTTP. */
+function isAnswer({ status, cause }: HttpError): boolean {
+  return status !== undefined || (cause instanceof Error && cause.name === 'HTTPParserError');
 }
