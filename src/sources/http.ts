@@ -137,7 +137,11 @@ export class HttpServers {
         ...(options.body === undefined ? {} : { body: options.body }),
         signal: AbortSignal.any([options.signal, late.signal]),
       });
-      return { status: response.statusCode, body: Buffer.from(await response.body.arrayBuffer()), server: server.shown };
+      return {
+        status: response.statusCode,
+        body: Buffer.from(await response.body.arrayBuffer()),
+        server: server.shown,
+      };
     } finally {
       clearTimeout(timer);
     }

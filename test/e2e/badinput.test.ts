@@ -66,8 +66,8 @@ describe('bad input: the record is rejected with its reason, and all else goes o
     const records = await rejected('zk');
     for (const [url, reason] of malformed)
       expect(records.find(({ record }) => decodeURIComponent(record) === url)?.reason, url).to.match(reason);
-    expect(records).to.have.length(malformed.length);
-    const { endpoints } = await pontoon.service('com.acme.good.dubbo');
+    expect(records, JSON.stringify(records, undefined, 1)).to.have.length(malformed.length);
+    const { endpoints, unlabelled } = await pontoon.service('com.acme.good.dubbo');
     expect(endpoints.map(({ address }) => address)).to.deep.equal([
       '10.0.0.1',
       '10.0.0.3',
