@@ -74,6 +74,9 @@ describe('bad input: the record is rejected with its reason, and all else goes o
       '2001:db8::7',
       'provider.example',
     ]);
+    expect(unlabelled.map(({ reason }) => reason)).to.deep.equal([
+      'metadata huge (10000 characters) can be no label: a label has at most 63',
+    ]);
   });
 
   it('Consul: bad registrations are listed with their reasons, the others are endpoints', async () => {

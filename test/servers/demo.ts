@@ -81,8 +81,8 @@ async function stopAll(): Promise<void> {
 }
 
 const stopping = new AbortController();
-process.once('SIGINT', () => stopping.abort());
-process.once('SIGTERM', () => stopping.abort());
+process.on('SIGINT', () => stopping.abort());
+process.on('SIGTERM', () => stopping.abort());
 try {
   const { pontoon, istiodUrl, eureka, consul } = await startAll();
   console.log(`
