@@ -45,7 +45,14 @@ export function parseRanges(cidrs: readonly string[]): Range[][] {
 }
 
 /** 240.0.0.0/4, the reserved range that Istio itself uses, without its first and last /8: some systems refuse those. */
-export const defaultRanges: readonly string[] = Array.from({ length: 14 }, (_, index) => `${241 + index}.0.0.0/8`);
+export const defaultRanges: readonly string[] = [
+  '241.0.0.0/8',
+  '242.0.0.0/7',
+  '244.0.0.0/6',
+  '248.0.0.0/6',
+  '252.0.0.0/7',
+  '254.0.0.0/8',
+];
 
 interface Bucket {
   readonly hosts: Set<string>;

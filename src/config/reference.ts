@@ -65,7 +65,7 @@ export function configReference(): string {
       ),
     ),
   ];
-  return sections.join('\n');
+  return `# Configuration reference\n\nMade from the schema by \`npm run schema\`.\n\n${sections.join('\n')}`;
 }
 
 function section(title: string, rows: readonly Row[], description = ''): string {
@@ -73,7 +73,7 @@ function section(title: string, rows: readonly Row[], description = ''): string 
     ({ key, type, standard, description }) => `| \`${key}\` | ${type} | ${standard} | ${description} |`,
   );
   return [
-    `#### ${title}`,
+    `## ${title}`,
     '',
     ...(description === '' ? [] : [`${description}.`, '']),
     '| key | value | default | what it is |',

@@ -1,95 +1,136 @@
-import { type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
-import type { Listing, Source, SourceOutput, SourceState } from '#sources/contract.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pino } from 'pino';
+import { type Instance, type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
+import type { Cause, Listing, Source, SourceContext, SourceOutput, SourceState } from '#sources/contract.js';
 import { until } from '#test/servers/probes.js';
 
-/** Runs a source and keeps what it says, as the engine would. */
+/** Keeps what a source writes, by the rules of the contract, and counts it. */
 export class Recorder implements SourceOutput {
   readonly services = new Map<string, RegistryService>();
-  readonly unread = new Map<string, Error>();
+  readonly unreadables = new Map<string, Error>();
   readonly states: SourceState[] = [];
-  /** What came over time, for people: the end of it is part of a failed wait's message. */
-  readonly events: string[] = [];
-  proofs = 0;
-  readonly #abort = new AbortController();
-  #done: Promise<void> = Promise.resolve();
-
-  /** Starts the source; it has to be stopped. */
-  static run(source: Source): Recorder {
-    const recorder = new Recorder();
-    recorder.#done = source.run(recorder, recorder.#abort.signal);
-    return recorder;
-  }
-
-  /** Ends the source. @returns how long that took, in ms */
-  async stop(): Promise<number> {
-    const start = performance.now();
-    this.#abort.abort();
-    await this.#done;
-    return performance.now() - start;
-  }
-
-  get lastState(): SourceState | undefined {
-    return this.states.at(-1);
-  }
-
-  /** The service with this name, wherever it is. */
-  named(name: string): RegistryService | undefined {
-    return [...this.services.values()].find(({ key }) => key.name === name);
-  }
-
-  /** Waits until the condition holds. @returns after how many ms @throws Error with the last events */
-  async wait(what: string, condition: (recorder: Recorder) => boolean, timeoutMs = 20_000): Promise<number> {
-    const start = performance.now();
-    try {
-      await until(what, () => condition(this), timeoutMs, 5);
-    } catch (error) {
-      throw new Error(`${what} did not happen; last events:\n${this.events.slice(-15).join('\n')}`, { cause: error });
-    }
-    return performance.now() - start;
-  }
+  readonly causes: string[] = [];
+  /** Services given to `update`, changed and removed. */
+  updates = 0;
+  /** Complete listings. */
+  listings = 0;
+  lives = 0;
+  /** Fewest services since this was last set; for what must never be emptied. */
+  fewest = Number.POSITIVE_INFINITY;
+  readonly #touched = new Set<Set<string>>();
 
   listing(): Listing {
     const added = new Map<string, RegistryService>();
+    const touched = new Set<string>();
+    this.#touched.add(touched);
     return {
       add: (services) => {
         for (const service of services) added.set(serviceId(service.key), service);
       },
-      commit: () => {
-        for (const id of this.services.keys()) if (!this.unread.has(id)) this.services.delete(id);
-        for (const [id, service] of added) this.services.set(id, service);
-        this.#note(`listing of ${added.size}`);
-        this.state({ kind: 'live' });
+      commit: (cause) => {
+        this.#touched.delete(touched);
+        for (const id of this.services.keys()) if (!added.has(id) && !touched.has(id)) this.services.delete(id);
+        for (const [id, service] of added) if (!touched.has(id)) this.services.set(id, service);
+        this.listings++;
+        this.states.push({ kind: 'live' });
+        this.#note(cause);
       },
     };
   }
 
-  update(changed: readonly RegistryService[], removed: readonly ServiceKey[]): void {
+  update(changed: readonly RegistryService[], removed: readonly ServiceKey[], cause: Cause): void {
     for (const service of changed) {
-      this.services.set(serviceId(service.key), service);
-      this.unread.delete(serviceId(service.key));
-      this.#note(`${service.key.name}: ${service.instances.length} instances`);
+      this.services.set(this.#touch(service.key), service);
+      this.unreadables.delete(serviceId(service.key));
     }
     for (const key of removed) {
-      this.services.delete(serviceId(key));
-      this.#note(`${key.name}: removed`);
+      this.services.delete(this.#touch(key));
+      this.unreadables.delete(serviceId(key));
     }
+    this.updates += changed.length + removed.length;
+    this.#note(cause);
   }
 
   unreadable(key: ServiceKey, error: Error): void {
-    this.unread.set(serviceId(key), error);
-    this.#note(`${key.name}: ${error.message}`);
+    this.unreadables.set(this.#touch(key), error);
   }
 
   alive(): void {
-    this.proofs++;
+    this.lives++;
   }
 
   state(state: SourceState): void {
     this.states.push(state);
-    this.#note('error' in state ? `${state.kind}: ${state.error.message}` : state.kind);
   }
 
-  #note(event: string): void {
-    this.events.push(`${Math.round(performance.now())} ${event}`);
+  get now(): SourceState['kind'] | undefined {
+    return this.states.at(-1)?.kind;
   }
+
+  /** What the last state says is wrong. */
+  get reason(): string {
+    const state = this.states.at(-1);
+    return state !== undefined && 'error' in state ? state.error.message : '';
+  }
+
+  named(name: string): RegistryService | undefined {
+    return [...this.services.values()].find((service) => service.key.name === name);
+  }
+
+  instances(name: string): readonly Instance[] {
+    return this.named(name)?.instances ?? [];
+  }
+
+  #touch(key: ServiceKey): string {
+    const id = serviceId(key);
+    for (const touched of this.#touched) touched.add(id);
+    return id;
+  }
+
+  #note({ what }: Cause): void {
+    this.causes.push(what);
+    this.fewest = Math.min(this.fewest, this.services.size);
+  }
+}
+
+/** A source that runs, and what it wrote. */
+export interface Running {
+  readonly out: Recorder;
+  /** Waits for something that the source writes. */
+  until(what: string, condition: (out: Recorder) => boolean, timeoutMs?: number): Promise<void>;
+  /** Stops the source; ms until it ended. */
+  stop(): Promise<number>;
+}
+
+/** Runs a source, and again when it throws, as the engine does but without its patience. */
+export function run(source: Source, out = new Recorder()): Running {
+  const controller = new AbortController();
+  const ended = (async () => {
+    while (!controller.signal.aborted) {
+      try {
+        await source.run(out, controller.signal);
+      } catch (error) {
+        out.state({ kind: 'failed', error: error as Error });
+        await sleep(200, undefined, { signal: controller.signal }).catch(() => {});
+      }
+    }
+  })();
+  return {
+    out,
+    until: (what, condition, timeoutMs = 20_000) =>
+      until(what, () => condition(out), timeoutMs, 10).catch((error: Error) => {
+        throw new Error(`${error.message}; states ${out.states.map(({ kind }) => kind).join(' ')} ${out.reason}`);
+      }),
+    stop: async () => {
+      const start = performance.now();
+      controller.abort();
+      await ended;
+      return performance.now() - start;
+    },
+  };
+}
+
+/** A context that logs nothing. */
+export function contextOf(registry: string, includes: (name: string) => boolean = () => true): SourceContext {
+  return { registry, log: pino({ level: 'silent' }), includes };
 }

@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import type { ServiceName } from '#adapters/nacos/api.js';
 import type { NacosClient } from '#adapters/nacos/client.js';
 import { Services } from '#adapters/nacos/services.js';
-import { Recorder } from '#test/real/recorder.js';
+import { Recorder } from '#test/real/nacos/recorder.js';
 
 const orders: ServiceName = { namespace: 'public', group: 'g', name: 'orders' };
 const carts: ServiceName = { namespace: 'public', group: 'g', name: 'carts' };

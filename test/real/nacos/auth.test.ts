@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import type { Recorder } from '#test/real/recorder.js';
+import type { Recorder } from '#test/real/nacos/recorder.js';
 import { startNacosClient } from '#test/servers/nacosclient.js';
 import { ports, read, server, versions } from './read.js';
 

@@ -2,7 +2,7 @@ import { pino } from 'pino';
 import { z } from 'zod';
 import { nacos } from '#adapters/nacos/index.js';
 import type { RegistryService } from '#model/service.js';
-import { Recorder } from '#test/real/recorder.js';
+import { Recorder } from '#test/real/nacos/recorder.js';
 import { type Nacos, startNacos } from '#test/servers/nacos.js';
 
 /** The versions that every test runs against. */

@@ -1,0 +1,13 @@
+import { dubboKind } from '#adapters/dubbo/index.js';
+import { defineAdapter } from '#sources/contract.js';
+import { fields } from './schema.js';
+import { ZooKeeperSource } from './source.js';
+
+export const zookeeper = defineAdapter({
+  type: 'zookeeper',
+  description: 'Dubbo services in ZooKeeper, registered by interface and by application',
+  fields,
+  kinds: { dubbo: dubboKind },
+  staleAfter: 60_000,
+  source: (config, context) => new ZooKeeperSource(config, context),
+});

@@ -1,0 +1,74 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+import type { RegistryReport, ServiceReport } from '#admin/report.js';
+import type { ClientState } from '#sinks/xds/stream.js';
+import { freePort } from '#test/servers/ports.js';
+import { httpOk } from '#test/servers/probes.js';
+import { Server, serverFolder } from '#test/servers/process.js';
+
+const program = fileURLToPath(new URL('../../src/cli/pontoon.js', import.meta.url));
+
+/** Pontoon as it is shipped: a process of its own with a configuration file. */
+export class Pontoon extends Server {
+  /** Base URL of the API. */
+  readonly url: string;
+  /** `xds://host:port` for istiod's configSources. */
+  readonly configSource: string;
+
+  constructor(
+    ports: { readonly admin: number; readonly xds: number },
+    config: { readonly registries: readonly object[]; readonly istio?: object },
+  ) {
+    const folder = serverFolder('pontoon');
+    const url = `http://127.0.0.1:${ports.admin}`;
+    writeFileSync(
+      join(folder, 'pontoon.yaml'),
+      stringify({
+        registries: config.registries,
+        istio: { ...config.istio, xds: [{ listen: `127.0.0.1:${ports.xds}` }] },
+        admin: { listen: `127.0.0.1:${ports.admin}` },
+        log: { level: 'debug' },
+      }),
+    );
+    super({
+      name: 'Pontoon',
+      command: process.execPath,
+      args: ['--enable-source-maps', program, 'run', '--config', 'pontoon.yaml'],
+      folder,
+      ready: () => httpOk(`${url}/healthz`),
+    });
+    this.url = url;
+    this.configSource = `xds://127.0.0.1:${ports.xds}`;
+  }
+
+  registries(): Promise<RegistryReport[]> {
+    return this.get('/api/v1/registries') as Promise<RegistryReport[]>;
+  }
+
+  service(host: string): Promise<ServiceReport> {
+    return this.get(`/api/v1/services/${host}`) as Promise<ServiceReport>;
+  }
+
+  clients(): Promise<ClientState[]> {
+    return this.get('/api/v1/clients') as Promise<ClientState[]>;
+  }
+
+  /** All ServiceEntries as YAML. */
+  async serviceEntries(): Promise<string> {
+    return (await fetch(`${this.url}/api/v1/istio/serviceentries`)).text();
+  }
+
+  /** A JSON answer of the API. @throws Error when it is not 200 */
+  async get(path: string): Promise<unknown> {
+    const response = await fetch(`${this.url}${path}`);
+    if (!response.ok) throw new Error(`${path} answered ${response.status}: ${await response.text()}`);
+    return response.json();
+  }
+}
+
+/** Starts Pontoon on free ports and waits until its API answers. */
+export async function startPontoon(config: { registries: readonly object[]; istio?: object }): Promise<Pontoon> {
+  return new Pontoon({ admin: await freePort(), xds: await freePort() }, config).start();
+}

@@ -1,0 +1,247 @@
+import { expect } from 'chai';
+import { Catalog } from '#catalog/catalog.js';
+import type { RegistryView } from '#catalog/view.js';
+import { defaultRanges, parseRanges, VipAllocator } from '#catalog/vip.js';
+import { Projection, type ProjectionChange } from '#istio/projection.js';
+import { istioYaml } from '#istio/yaml.js';
+import type { RegistryService } from '#model/service.js';
+import { RegistryPolicy, type RegistrySettings } from '#policy/contribution.js';
+import { cause } from '#sources/contract.js';
+import { instance, plainKinds, service } from './builders.js';
+
+function catalogOf(...registries: (Partial<RegistrySettings> & { name: string })[]) {
+  const settings = { namespace: 'pontoon', exportTo: ['*'], grace: 10 };
+  const catalog = new Catalog(settings, new VipAllocator(parseRanges(defaultRanges)));
+  const projection = new Projection(catalog);
+  const changes: ProjectionChange[] = [];
+  projection.on('change', (change) => changes.push(change));
+  const views = registries.map((registry) =>
+    catalog.add(new RegistryPolicy({ type: 'test', kinds: plainKinds, ...registry })),
+  );
+  return { catalog, projection, changes, views: views as [RegistryView, ...RegistryView[]] };
+}
+
+function list(view: RegistryView, ...services: RegistryService[]): void {
+  const listing = view.listing();
+  listing.add(services);
+  listing.commit(cause('test'));
+}
+
+function addresses(catalog: Catalog, host: string): string[] | undefined {
+  return catalog.services.get(host)?.endpoints.map(({ address }) => address);
+}
+
+describe('catalog', () => {
+  it('makes a mesh service of a registry service', () => {
+    const { catalog, views } = catalogOf({ name: 'r' });
+    list(views[0], service('Orders_API', [instance('10.0.0.2', 9002), instance('10.0.0.1', 9001)]));
+    const orders = catalog.services.get('orders-api.test');
+    expect(orders?.namespace).to.equal('pontoon');
+    expect(orders?.ports).to.deep.equal([{ name: 'http', number: 80, protocol: 'http' }]);
+    expect(orders?.endpoints.map(({ address, ports }) => ({ address, ports }))).to.deep.equal([
+      { address: '10.0.0.1', ports: { http: 9001 } },
+      { address: '10.0.0.2', ports: { http: 9002 } },
+    ]);
+    expect(orders?.vips).to.have.length(1);
+  });
+
+  it('merges the services of two registries with one host, and lets one go without the other', () => {
+    const { catalog, views } = catalogOf({ name: 'a' }, { name: 'b' });
+    const key = (registry: string) => ({ registry });
+    list(views[0], service('orders', [instance('10.0.0.1', 1), instance('10.0.0.3', 3)], { key: key('a') }));
+    list(
+      views[1] as RegistryView,
+      service('orders', [instance('10.0.0.2', 2), instance('10.0.0.3', 3)], { key: key('b') }),
+    );
+    expect(addresses(catalog, 'orders.test')).to.deep.equal(['10.0.0.1', '10.0.0.2', '10.0.0.3']);
+    expect(catalog.services.get('orders.test')?.endpoints[2]?.origins.map(({ registry }) => registry)).to.deep.equal([
+      'a',
+      'b',
+    ]);
+    list(views[0]);
+    expect(addresses(catalog, 'orders.test')).to.deep.equal(['10.0.0.2', '10.0.0.3']);
+  });
+
+  it('comes to the same result whatever arrives first', () => {
+    const a = service('orders', [instance('10.0.0.1', 1)], { key: { registry: 'a' } });
+    const b = service('orders', [instance('::1', 2, { weight: 3 })], { key: { registry: 'b' } });
+    const clash = service('ORDERS', [instance('10.0.0.9', 9)], { key: { registry: 'b' } });
+    const first = catalogOf({ name: 'a' }, { name: 'b' });
+    list(first.views[0], a);
+    list(first.views[1] as RegistryView, b, clash);
+    const second = catalogOf({ name: 'a' }, { name: 'b' });
+    list(second.views[1] as RegistryView, clash);
+    list(second.views[1] as RegistryView, clash, b);
+    list(second.views[0], a);
+    expect(istioYaml(second.projection.resources())).to.equal(istioYaml(first.projection.resources()));
+    expect(second.catalog.rejected()).to.deep.equal(first.catalog.rejected());
+  });
+
+  it('gives a host that two services of one registry claim to the one that sorts first, and shows the other', () => {
+    const { catalog, views } = catalogOf({ name: 'r' });
+    list(views[0], service('my_app', [instance('10.0.0.2', 2)]), service('my-app', [instance('10.0.0.1', 1)]));
+    expect(addresses(catalog, 'my-app.test')).to.deep.equal(['10.0.0.1']);
+    expect(catalog.rejected().map(({ id }) => id)).to.deep.equal(['r///my_app/']);
+    views[0].update([], [{ registry: 'r', namespace: '', group: '', name: 'my-app', version: '' }], cause('gone'));
+    expect(addresses(catalog, 'my-app.test')).to.deep.equal(['10.0.0.2']);
+    expect(catalog.rejected()).to.deep.equal([]);
+  });
+
+  it('rejects a service whose host cannot be, and goes on with the others', () => {
+    const { catalog, views } = catalogOf({ name: 'r', host: '{{ service.name }}' });
+    list(views[0], service('kube.default.svc.cluster.local', []), service('$', []), service('ok', []));
+    expect([...catalog.services.keys()]).to.deep.equal(['ok']);
+    expect(catalog.rejected().map(({ reason }) => reason.replace(/:.*/, ''))).to.deep.equal([
+      '"$" has no character that a host name can hold',
+      'host "kube.default.svc.cluster.local" lies in the cluster\'s own domain',
+    ]);
+  });
+
+  it('leaves out what its own client would not call, and says why', () => {
+    const { catalog, views } = catalogOf({ name: 'r' });
+    list(
+      views[0],
+      service('s', [
+        instance('10.0.0.1', 1),
+        instance('10.0.0.2', 2, { status: 'OUT_OF_SERVICE' }),
+        instance('10.0.0.3', 3, { weight: 0 }),
+        instance('10.0.0.4', 4, { status: 'drain' }),
+        instance('10.0.0.5', 5, { id: 'old', changedAt: 1 }),
+        instance('10.0.0.5', 5, { id: 'new', changedAt: 2, status: 'DOWN' }),
+      ]),
+    );
+    expect(addresses(catalog, 's.test')).to.deep.equal(['10.0.0.1', '10.0.0.4']);
+    expect(catalog.services.get('s.test')?.endpoints[1]?.draining).to.equal(true);
+    const leftOut = Object.fromEntries(
+      (catalog.contribution('r///s/')?.leftOut ?? []).map(({ record, reason }) => [record, reason]),
+    );
+    expect(leftOut).to.deep.equal({
+      '10.0.0.2:2': 'status OUT_OF_SERVICE',
+      '10.0.0.3:3': 'weight 0',
+      new: 'status DOWN',
+      old: 'another record for this address and port is newer',
+    });
+  });
+
+  it('touches only the service that changed, and names the cause', () => {
+    const { views, changes } = catalogOf({ name: 'r' });
+    const one = service('one', [instance('10.0.0.1', 1)]);
+    list(views[0], one, service('two', [instance('10.0.0.2', 2)]));
+    changes.length = 0;
+    const why = { what: 'weight set', observedAt: 42 };
+    views[0].update([service('one', [instance('10.0.0.1', 1, { weight: 2 })])], [], why);
+    expect(changes).to.have.length(1);
+    expect(changes[0]?.set.map(({ name }) => name)).to.deep.equal(['pontoon/one.test']);
+    expect(changes[0]?.cause).to.equal(why);
+    list(views[0], service('one', [instance('10.0.0.1', 1, { weight: 2 })]), service('two', [instance('10.0.0.2', 2)]));
+    expect(changes, 'a listing of what is known changes nothing').to.have.length(1);
+  });
+
+  it('empties a gone service at once, keeps its ports and VIP, and deletes it after the grace', async () => {
+    const { catalog, views, changes } = catalogOf({ name: 'r' });
+    list(views[0], service('s', [instance('10.0.0.1', 1, { ports: [{ name: '', protocol: 'grpc', number: 1 }] })]));
+    const before = catalog.services.get('s.test');
+    list(views[0]);
+    const emptied = catalog.services.get('s.test');
+    expect(emptied?.endpoints).to.deep.equal([]);
+    expect(emptied?.ports).to.deep.equal(before?.ports);
+    expect(emptied?.vips).to.deep.equal(before?.vips);
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    expect(catalog.services.has('s.test')).to.equal(false);
+    expect(changes.at(-1)?.removed.map(({ name }) => name)).to.deep.equal(['pontoon/s.test']);
+  });
+
+  it('fills a gone service again when it returns within the grace', async () => {
+    const { catalog, views } = catalogOf({ name: 'r' });
+    const s = service('s', [instance('10.0.0.1', 1)]);
+    list(views[0], s);
+    list(views[0]);
+    list(views[0], s);
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    expect(addresses(catalog, 's.test')).to.deep.equal(['10.0.0.1']);
+  });
+
+  it('keeps what a listing does not name if it was touched meanwhile, and all of it if the listing is dropped', () => {
+    const { catalog, views } = catalogOf({ name: 'r' });
+    const [view] = views;
+    list(view, service('a', [instance('10.0.0.1', 1)]), service('b', [instance('10.0.0.2', 2)]));
+    view.listing();
+    expect(catalog.services.size).to.equal(2);
+    const listing = view.listing();
+    view.update([service('c', [instance('10.0.0.3', 3)])], [], cause('event'));
+    view.setUnreadable({ registry: 'r', namespace: '', group: '', name: 'b', version: '' }, new Error('no rights'));
+    listing.add([service('c', [])]);
+    listing.commit(cause('listing'));
+    expect(addresses(catalog, 'a.test')).to.deep.equal([]);
+    expect(addresses(catalog, 'b.test')).to.deep.equal(['10.0.0.2']);
+    expect(addresses(catalog, 'c.test')).to.deep.equal(['10.0.0.3']);
+    expect([...view.unreadable.keys()]).to.deep.equal(['r///b/']);
+  });
+
+  it('gives all endpoints of a service a locality, or none', () => {
+    const { catalog, views } = catalogOf({ name: 'r' }, { name: 'q', locality: 'cn/sh/{{ instance.zone }}' });
+    const located = instance('10.0.0.1', 1, { locality: 'cn/bj/a' });
+    list(views[0], service('s', [located, instance('10.0.0.2', 2)]));
+    expect(catalog.services.get('s.test')?.endpoints.map(({ locality }) => locality)).to.deep.equal([
+      undefined,
+      undefined,
+    ]);
+    list(
+      views[1] as RegistryView,
+      service('t', [located, instance('10.0.0.2', 2, { zone: 'b' })], { key: { registry: 'q' } }),
+    );
+    expect(catalog.services.get('t.test')?.endpoints.map(({ locality }) => locality)).to.deep.equal([
+      'cn/bj/a',
+      'cn/sh/b',
+    ]);
+  });
+
+  it('says when every registry has been read once', () => {
+    const { catalog, views } = catalogOf({ name: 'a' }, { name: 'b' });
+    const complete: string[] = [];
+    catalog.on('complete', (registry) => complete.push(registry));
+    list(views[0]);
+    list(views[0]);
+    expect(complete).to.deep.equal(['a']);
+    expect(catalog.incomplete()).to.deep.equal(['b']);
+  });
+});
+
+describe('virtual addresses', () => {
+  const hosts = Array.from({ length: 10_000 }, (_, index) => `service-${index}.test`);
+
+  it('depend on the set of hosts alone', () => {
+    const forward = new VipAllocator(parseRanges(defaultRanges));
+    forward.change(hosts, []);
+    const backward = new VipAllocator(parseRanges(defaultRanges));
+    for (const host of [...hosts].reverse()) backward.change([host], []);
+    for (const host of hosts) expect(backward.addresses(host)).to.deep.equal(forward.addresses(host));
+    expect(new Set(hosts.map((host) => forward.addresses(host)[0])).size).to.equal(hosts.length);
+  });
+
+  it('are one of each family, within the ranges', () => {
+    const allocator = new VipAllocator(parseRanges(['10.96.0.0/12', 'fd00:9::/64']));
+    allocator.change(['a.test'], []);
+    const [v4, v6] = allocator.addresses('a.test');
+    expect(v4).to.match(/^10\.(9[6-9]|10\d|11[01])\./);
+    expect(v6).to.match(/^fd00:9:/);
+  });
+
+  it('move only where two hosts want one place, the one that sorts first keeping it', () => {
+    const crowded = new VipAllocator(parseRanges(['10.0.0.0/16']));
+    crowded.change(hosts.slice(0, 2000), []);
+    const before = new Map(hosts.slice(0, 2000).map((host) => [host, crowded.addresses(host)[0]]));
+    const moved = crowded.change(hosts.slice(2000, 2100), []);
+    const differing = [...before]
+      .filter(([host, address]) => crowded.addresses(host)[0] !== address)
+      .map(([host]) => host);
+    expect(new Set(differing)).to.deep.equal(moved);
+    const all = hosts.slice(0, 2100).map((host) => crowded.addresses(host)[0]);
+    expect(new Set(all).size).to.equal(2100);
+  });
+
+  it('refuse ranges that are malformed or too small', () => {
+    expect(() => parseRanges(['10.0.0.0'])).to.throw('not a range');
+    expect(() => parseRanges(['10.0.0.0/24'])).to.throw('too few');
+  });
+});

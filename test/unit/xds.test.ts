@@ -1,0 +1,129 @@
+import { expect } from 'chai';
+import type { EncodedResource } from '#istio/resource.js';
+import { DiscoveryRequest, DiscoveryResponse } from '#proto/xds/discovery.js';
+import { ResourceSet } from '#sinks/xds/set.js';
+import { XdsStream } from '#sinks/xds/stream.js';
+
+const entries = 'networking.istio.io/v1/ServiceEntry';
+const gateways = 'networking.istio.io/v1/Gateway';
+
+function resource(name: string, version: string, bucket = 0): EncodedResource {
+  const field = DiscoveryResponse.encode(
+    DiscoveryResponse.fromPartial({ resources: [{ typeUrl: 't', value: Buffer.from(`${name}=${version}`) }] }),
+  ).finish();
+  return { type: 'ServiceEntry', name, host: name, bucket, version, field };
+}
+
+function harness(ready = true) {
+  const set = new ResourceSet();
+  set.ready = ready;
+  set.apply({ set: [resource('b', '2'), resource('a', '1')], removed: [] });
+  const responses: DiscoveryResponse[] = [];
+  const flow = { open: true };
+  const stream = new XdsStream('s', 'peer', set, (message) => {
+    responses.push(DiscoveryResponse.decode(message));
+    return flow.open;
+  });
+  const request = (typeUrl: string, responseNonce = '', more: Partial<DiscoveryRequest> = {}) =>
+    stream.request(DiscoveryRequest.fromPartial({ typeUrl, responseNonce, ...more }));
+  const contents = () => responses.at(-1)?.resources.map(({ value }) => value.toString());
+  return { set, stream, responses, flow, request, contents };
+}
+
+describe('xDS stream', () => {
+  it('answers a subscription with the whole set, in order, under the URL that was asked', () => {
+    const { request, responses, contents } = harness();
+    request('networking.istio.io/v1alpha3/ServiceEntry');
+    expect(responses[0]?.typeUrl).to.equal('networking.istio.io/v1alpha3/ServiceEntry');
+    expect(contents()).to.deep.equal(['a=1', 'b=2']);
+  });
+
+  it('answers types that it makes none of with an empty set, once', () => {
+    const { request, responses, stream } = harness();
+    request(gateways);
+    expect(responses).to.have.length(1);
+    expect(responses[0]?.resources).to.deep.equal([]);
+    request(gateways, responses[0]?.nonce);
+    stream.push();
+    expect(responses).to.have.length(1);
+  });
+
+  it('takes a nonce that it never issued for a new subscription', () => {
+    const { request, responses } = harness();
+    request(entries, '2026-11-01T00:00:00Z');
+    request(entries, 'another/1');
+    expect(responses).to.have.length(2);
+  });
+
+  it('never answers an ACK, neither a current nor a stale one', () => {
+    const { request, responses, set, stream } = harness();
+    request(entries);
+    set.apply({ set: [resource('a', '3')], removed: [] });
+    stream.push();
+    expect(responses).to.have.length(2);
+    request(entries, responses[0]?.nonce);
+    expect(stream.state().subscriptions[0]?.acknowledged).to.equal(undefined);
+    request(entries, responses[1]?.nonce);
+    expect(stream.state().subscriptions[0]?.acknowledged?.version).to.equal(responses[1]?.versionInfo);
+    expect(responses).to.have.length(2);
+  });
+
+  it('keeps what a client says when it refuses, and does not send the same again', () => {
+    const { request, responses, stream } = harness();
+    request(entries);
+    request(entries, responses[0]?.nonce, { errorDetail: { code: 3, message: 'bad entry' } });
+    stream.push();
+    expect(responses).to.have.length(1);
+    expect(stream.state().subscriptions[0]?.refused).to.equal('bad entry');
+  });
+
+  it('goes on without waiting for an ACK', () => {
+    const { request, responses, set, stream, contents } = harness();
+    request(entries);
+    set.apply({ set: [], removed: [resource('a', '1')] });
+    stream.push();
+    expect(responses).to.have.length(2);
+    expect(contents()).to.deep.equal(['b=2']);
+  });
+
+  it('withholds its answer until the set is complete; other types are answered', () => {
+    const { request, responses, set, stream, contents } = harness(false);
+    request(entries);
+    request(gateways);
+    expect(responses.map(({ typeUrl }) => typeUrl)).to.deep.equal([gateways]);
+    set.ready = true;
+    stream.push();
+    expect(contents()).to.deep.equal(['a=1', 'b=2']);
+  });
+
+  it('sends a slow reader the newest set when it is ready for it, never a queue', () => {
+    const { request, responses, set, stream, flow, contents } = harness();
+    flow.open = false;
+    request(entries);
+    for (const version of ['4', '5', '6']) {
+      set.apply({ set: [resource('a', version)], removed: [] });
+      stream.push();
+    }
+    expect(responses).to.have.length(1);
+    flow.open = true;
+    stream.drained();
+    expect(responses).to.have.length(2);
+    expect(contents()).to.deep.equal(['a=6', 'b=2']);
+  });
+
+  it('sends nothing when a change has been taken back', () => {
+    const { request, responses, set, stream } = harness();
+    request(entries);
+    set.apply({ set: [resource('a', '7')], removed: [] });
+    set.apply({ set: [resource('a', '1')], removed: [] });
+    stream.push();
+    expect(responses).to.have.length(1);
+  });
+
+  it('serves the part that its filter takes', () => {
+    const part = new ResourceSet(({ bucket }) => bucket % 2 === 1);
+    expect(part.apply({ set: [resource('a', '1', 2)], removed: [] })).to.equal(false);
+    expect(part.apply({ set: [resource('b', '1', 3)], removed: [] })).to.equal(true);
+    expect(part.snapshot('ServiceEntry').count).to.equal(1);
+  });
+});
