@@ -116,9 +116,12 @@ export class HttpApi {
   }
 
   /** A JSON answer of one path, with the token where there is a user. @throws HttpError */
-  get(path: string, signal: AbortSignal): Promise<unknown> {
+  get(path: string, signal: AbortSignal, headers: Readonly<Record<string, string>> = {}): Promise<unknown> {
     return this.login.use(signal, isRefusal, (token) =>
-      this.#http.json(path, { signal, headers: token === undefined ? {} : { authorization: `Bearer ${token}` } }),
+      this.#http.json(path, {
+        signal,
+        headers: token === undefined ? headers : { ...headers, authorization: `Bearer ${token}` },
+      }),
     );
   }
 

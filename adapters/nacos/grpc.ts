@@ -10,16 +10,14 @@ import type { NacosServer } from './schema.js';
  * anew when its server was lost or wanted that.
  */
 export function connectGrpc(options: ClientOptions): Connect {
-  const servers = [...options.config.servers];
+  const { servers } = options.config;
+  let attempts = 0;
   return async (watcher, signal) => {
+    const first = attempts % servers.length;
     const failures: string[] = [];
-    for (let attempt = 0; attempt < servers.length; attempt++) {
-      const client = new GrpcClient(
-        { ...options, config: { ...options.config, servers: [...servers] } },
-        watcher,
-        signal,
-      );
-      servers.push(...servers.splice(0, 1));
+    for (const server of [...servers.slice(first), ...servers.slice(0, first)]) {
+      attempts++;
+      const client = new GrpcClient(options, server, watcher, signal);
       try {
         await client.open();
         return client;
@@ -45,6 +43,7 @@ const serviceName = z.object({ groupName: z.string(), name: z.string() });
 
 class GrpcClient implements NacosClient {
   readonly #options: ClientOptions;
+  readonly #server: NacosServer;
   readonly #watcher: Watcher;
   readonly #signal: AbortSignal;
   readonly #abort = new AbortController();
@@ -54,15 +53,18 @@ class GrpcClient implements NacosClient {
   /** The first connection, until a namespace needs it. */
   #free: Link | undefined;
 
-  constructor(options: ClientOptions, watcher: Watcher, signal: AbortSignal) {
+  constructor(options: ClientOptions, server: NacosServer, watcher: Watcher, signal: AbortSignal) {
+    const { config, context } = options;
     this.#options = options;
+    this.#server = server;
     this.#watcher = watcher;
     this.#signal = AbortSignal.any([signal, this.#abort.signal]);
-    this.#api = new HttpApi(options.config);
+    // The server that is well over gRPC is asked first over HTTP, too.
+    this.#api = new HttpApi({ ...config, servers: [server, ...config.servers.filter((other) => other !== server)] });
     this.#catalog = new Catalog({
-      config: options.config,
-      includes: options.context.includes,
-      log: options.context.log,
+      config,
+      includes: context.includes,
+      log: context.log,
       api: this.#api,
       servicesOfGroup: (namespace, group, pageNo, pageSize) =>
         this.#servicesOfGroup(namespace, group, pageNo, pageSize),
@@ -139,9 +141,8 @@ class GrpcClient implements NacosClient {
       if (service === undefined) context.log.debug({ info }, 'a push for no service of ours');
       else void this.#watcher.changed(service, async () => info);
     };
-    const server = config.servers[0] as NacosServer;
     const onAlive = () => this.#watcher.alive();
-    const connection = await Connection.open({ server, tls: config.tls, onPush, onAlive }, this.#signal);
+    const connection = await Connection.open({ server: this.#server, tls: config.tls, onPush, onAlive }, this.#signal);
     connection.lost.catch((reason: Error) => this.#watcher.lost(reason));
     return { connection, services };
   }

@@ -32,6 +32,9 @@ interface Subscription {
   readonly listener: () => void;
 }
 
+/** Servers push to clients that call themselves so; it is what the package says of itself, too. */
+const pushable = { 'user-agent': 'Nacos-Java-Client:v1.0.0', 'client-version': 'Nacos-Java-Client:v1.0.0' };
+
 const instanceList = '/v1/ns/instance/list?';
 const hosts = z.object({ hosts: z.array(z.looseObject({ clusterName: z.string().min(1).catch('DEFAULT') })) });
 
@@ -100,9 +103,9 @@ class HttpClient implements NacosClient {
     await this.#api.close();
   }
 
-  async #ask(query: Record<string, string>): Promise<unknown> {
+  async #ask(query: Record<string, string>, headers?: Record<string, string>): Promise<unknown> {
     try {
-      return await this.#api.get(instanceList + new URLSearchParams(query), this.#signal);
+      return await this.#api.get(instanceList + new URLSearchParams(query), this.#signal, headers);
     } catch (error) {
       if (error instanceof HttpError && error.status === undefined) this.#watcher.lost(error);
       throw error;
@@ -162,7 +165,7 @@ class HttpClient implements NacosClient {
   async #forPackage(query: PackageRequest['data']): Promise<{ status: number; data: string }> {
     const subscription = this.#subscriptions.get(`${query.namespaceId}@@${query.serviceName}`);
     const wanted = subscription?.clusters === query.clusters;
-    const answer = wanted ? await this.#ask({ ...query }).catch(() => undefined) : undefined;
+    const answer = wanted ? await this.#ask({ ...query }, pushable).catch(() => undefined) : undefined;
     return answer === undefined ? { status: 304, data: '' } : { status: 200, data: JSON.stringify(answer) };
   }
 }

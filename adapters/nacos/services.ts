@@ -7,7 +7,7 @@ import type { NacosClient } from './client.js';
 import { decodeService } from './decode.js';
 
 /** How many services are asked for at a time. */
-const concurrency = 16;
+const concurrency = 64;
 
 /** One service that Nacos lists. */
 interface Known {

@@ -4,6 +4,7 @@ import { nacos } from '#adapters/nacos/index.js';
 import type { RegistryService } from '#model/service.js';
 import { Recorder } from '#test/real/nacos/recorder.js';
 import { type Nacos, startNacos } from '#test/servers/nacos.js';
+import { requireServers } from '#test/servers/require.js';
 
 /** The versions that every test runs against. */
 export const versions = ['2.3.2', '3.1.0'] as const;
@@ -28,6 +29,7 @@ export function ports(service: RegistryService | undefined): number[] | undefine
 export function server(...options: Parameters<typeof startNacos>): () => Nacos {
   let started: Nacos | undefined;
   before(async function () {
+    await requireServers(this, options[0]?.version === '3.1.0' ? 'nacos3' : 'nacos2', 'nacos-client');
     this.timeout(200_000);
     started = await startNacos(...options);
   });
