@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import type { ServiceName } from '#adapters/nacos/api.js';
 import type { NacosClient } from '#adapters/nacos/client.js';
 import { Services } from '#adapters/nacos/services.js';
-import { Recorder } from '#test/real/nacos/recorder.js';
+import { NacosRun } from '#test/real/nacos/recorder.js';
 
 const orders: ServiceName = { namespace: 'public', group: 'g', name: 'orders' };
 const carts: ServiceName = { namespace: 'public', group: 'g', name: 'carts' };
@@ -53,13 +53,13 @@ class FakeNacos implements NacosClient {
 
 describe('Nacos services', () => {
   let nacos: FakeNacos;
-  let out: Recorder;
+  let out: NacosRun;
   let services: Services;
   let session: AbortController;
 
   beforeEach(() => {
     nacos = new FakeNacos();
-    out = new Recorder();
+    out = new NacosRun();
     services = new Services('n', out);
     session = new AbortController();
   });
@@ -131,21 +131,21 @@ describe('Nacos services', () => {
   it('says which service cannot be read, and tries it again', async () => {
     nacos.contents.set('orders', new Error('broken'));
     await sync();
-    expect([...out.unread.values()].map(({ message }) => message)).to.deep.equal(['broken']);
+    expect([...out.unreadables.values()].map(({ message }) => message)).to.deep.equal(['broken']);
     expect(ports('carts')).to.deep.equal([3]);
     nacos.contents.set('orders', info(1));
     await services.poll();
     expect(ports('orders')).to.deep.equal([1]);
-    expect(out.unread.size).to.equal(0);
+    expect(out.unreadables.size).to.equal(0);
   });
 
   it('keeps what it knows when a push cannot be read, and asks again', async () => {
     await sync();
     await push(orders, null);
-    expect(out.unread.size).to.equal(1);
+    expect(out.unreadables.size).to.equal(1);
     expect(ports('orders')).to.deep.equal([1, 2]);
     await services.poll();
-    expect(out.unread.size).to.equal(0);
+    expect(out.unreadables.size).to.equal(0);
   });
 
   it('gives no listing when nothing can be read', async () => {
@@ -173,6 +173,6 @@ describe('Nacos services', () => {
     nacos.contents.set('orders', info());
     await push(orders, info());
     expect(ports('orders')).to.deep.equal([1, 2]);
-    expect(out.unread.size).to.equal(0);
+    expect(out.unreadables.size).to.equal(0);
   });
 });

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import type { Recorder } from '#test/real/nacos/recorder.js';
+import type { NacosRun } from '#test/real/nacos/recorder.js';
 import { startNacosClient } from '#test/servers/nacosclient.js';
 import { ports, read, server, versions } from './read.js';
 
@@ -8,7 +8,7 @@ for (const version of versions)
     this.timeout(120_000);
     const user = { user: 'nacos', password: 'nacos' };
     const nacos = server({ version, auth: user });
-    let recorder: Recorder | undefined;
+    let recorder: NacosRun | undefined;
 
     afterEach(async () => {
       expect(await recorder?.stop()).to.be.below(2_000);

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import type { Recorder } from '#test/real/nacos/recorder.js';
+import type { NacosRun } from '#test/real/nacos/recorder.js';
 import { type NacosClient, startNacosClient } from '#test/servers/nacosclient.js';
 import { ports, read, server, versions } from './read.js';
 import { Registrations } from './registrations.js';
@@ -13,12 +13,12 @@ for (const version of versions)
       'nacos.naming.clean.empty-service.expired-time': 3_000,
     };
     const nacos = server({ version, settings: forgetful });
-    const started: Recorder[] = [];
+    const started: NacosRun[] = [];
     let registrations: Registrations;
     let client: NacosClient | undefined;
 
     /** A source that is stopped behind the test. */
-    function start(config?: Record<string, unknown>): Recorder {
+    function start(config?: Record<string, unknown>): NacosRun {
       const recorder = read(nacos(), config);
       started.push(recorder);
       return recorder;
@@ -70,7 +70,7 @@ for (const version of versions)
       await recorder.wait('back', () => instance()?.ports[0]?.number === 9001, 5_000);
       await client.kill();
       await recorder.wait('emptied again', () => recorder.named('orders')?.instances.length === 0, 30_000);
-      expect(recorder.unread.size).to.equal(0);
+      expect(recorder.unreadables.size).to.equal(0);
     });
 
     it('reads the wanted groups, namespaces and names', async () => {
@@ -148,6 +148,6 @@ for (const version of versions)
       expect(ports(recorder.named('lasting'))).to.deep.equal([1401]);
       await registrations.register({ service: 'lasting', port: 1402 });
       await recorder.wait('pushed', () => ports(recorder.named('lasting'))?.length === 2, 5_000);
-      expect(recorder.unread.size).to.equal(0);
+      expect(recorder.unreadables.size).to.equal(0);
     });
   });

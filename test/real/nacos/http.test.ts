@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import type { Recorder } from '#test/real/nacos/recorder.js';
+import type { NacosRun } from '#test/real/nacos/recorder.js';
 import { type NacosClient, startNacosClient } from '#test/servers/nacosclient.js';
 import { ports, read, server, versions } from './read.js';
 import { Registrations } from './registrations.js';
@@ -9,10 +9,10 @@ for (const version of versions)
     this.timeout(120_000);
     const nacos = server({ version });
     let registrations: Registrations;
-    let recorder: Recorder | undefined;
+    let recorder: NacosRun | undefined;
     let client: NacosClient | undefined;
 
-    async function live(config?: Record<string, unknown>): Promise<Recorder> {
+    async function live(config?: Record<string, unknown>): Promise<NacosRun> {
       recorder = read(nacos(), { api: 'http', ...config });
       await recorder.wait('live', ({ lastState }) => lastState?.kind === 'live');
       return recorder;
@@ -89,10 +89,10 @@ for (const version of versions)
   });
 
 /** A recorder's parts, to be used alone. */
-function bound(recorder: Recorder) {
+function bound(recorder: NacosRun) {
   return {
     services: recorder.services,
-    unread: recorder.unread,
+    unread: recorder.unreadables,
     named: recorder.named.bind(recorder),
     wait: recorder.wait.bind(recorder),
     stop: recorder.stop.bind(recorder),

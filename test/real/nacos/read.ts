@@ -2,7 +2,7 @@ import { pino } from 'pino';
 import { z } from 'zod';
 import { nacos } from '#adapters/nacos/index.js';
 import type { RegistryService } from '#model/service.js';
-import { Recorder } from '#test/real/nacos/recorder.js';
+import { NacosRun } from '#test/real/nacos/recorder.js';
 import { type Nacos, startNacos } from '#test/servers/nacos.js';
 import { requireServers } from '#test/servers/require.js';
 
@@ -10,14 +10,14 @@ import { requireServers } from '#test/servers/require.js';
 export const versions = ['2.3.2', '3.1.0'] as const;
 
 /** Starts a source that reads this server, looking for services each half second. */
-export function read(server: Nacos, config: Readonly<Record<string, unknown>> = {}): Recorder {
+export function read(server: Nacos, config: Readonly<Record<string, unknown>> = {}): NacosRun {
   const fields = { servers: [server.address], pollInterval: '500ms', ...config };
   const context = {
     registry: 'n',
     log: pino({ level: 'silent' }),
     includes: (name: string) => !name.startsWith('not-'),
   };
-  return Recorder.run(nacos.source(z.strictObject(nacos.fields).parse(fields), context));
+  return NacosRun.of(nacos.source(z.strictObject(nacos.fields).parse(fields), context));
 }
 
 /** Ports of a service's instances, in their order; undefined if there is no such service. */
