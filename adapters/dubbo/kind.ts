@@ -10,4 +10,5 @@ export const dubboKind: ServiceKind = {
     '{{ service.name }}{{ service.version == "" ? "" : ".v-" + service.version }}' +
     '{{ service.group == "" ? "" : ".g-" + service.group }}.dubbo',
   nominalWeight: defaultWeight,
+  protocol: 'dubbo',
 };
