@@ -1,5 +1,8 @@
 import type { Adapter } from '#sources/contract.js';
+import { consul } from './consul/index.js';
+import { eureka } from './eureka/index.js';
 import { file } from './file/index.js';
+import { zookeeper } from './zookeeper/index.js';
 
 /** Every kind of registry that Pontoon reads, in the order in which the documentation names them. */
-export const adapters: readonly Adapter[] = [file];
+export const adapters: readonly Adapter[] = [eureka, zookeeper, consul, file];

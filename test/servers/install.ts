@@ -4,6 +4,7 @@ import { cp } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { fillOnce, installFolder, isInstalled, recipeFolder, recipeNamed } from '#test/servers/cache.js';
+import { endWithThisProcess } from '#test/servers/lifetime.js';
 import { type Recipe, recipes, type Step } from '#test/servers/recipes.js';
 
 const OUTPUT_TAIL_CHARS = 4_000;
@@ -74,6 +75,7 @@ async function build(recipe: Recipe, folder: string): Promise<void> {
 function run({ command, args, env }: Step, cwd: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    endWithThisProcess(child, 'SIGTERM');
     let output = '';
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (chunk) => {

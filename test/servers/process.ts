@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { constants, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { beforeThisProcessEnds, endWithThisProcess } from '#test/servers/lifetime.js';
 import { until } from '#test/servers/probes.js';
 
 const LOG_TAIL_LINES = 40;
@@ -137,17 +138,12 @@ export class Server {
     closeSync(log);
     this.#child = child;
     this.#ended = new Promise((resolve) => {
-      const end = () => {
-        running.delete(child);
-        resolve();
-      };
-      child.once('exit', end).once('error', end);
+      child.once('exit', () => resolve()).once('error', () => resolve());
     });
+    endWithThisProcess(child, 'SIGKILL');
     child.stdin?.on('error', () => {});
     // A server that a test forgot must not keep the test process from ending.
     child.unref();
-    running.add(child);
-    endWithThisProcess();
   }
 
   #signal(signal: NodeJS.Signals): void {
@@ -161,8 +157,7 @@ export class Server {
  */
 export function serverFolder(name: string): string {
   const folder = mkdtempSync(join(tmpdir(), `pontoon-${name}-`));
-  folders.add(folder);
-  endWithThisProcess();
+  if (!process.env.PONTOON_KEEP_LOGS) beforeThisProcessEnds(() => removeFolder(folder));
   return folder;
 }
 
@@ -171,23 +166,6 @@ export function subfolder(folder: string, name: string): string {
   const path = join(folder, name);
   mkdirSync(path, { recursive: true });
   return path;
-}
-
-const running = new Set<ChildProcess>();
-const folders = new Set<string>();
-let watching = false;
-
-function endWithThisProcess(): void {
-  if (watching) return;
-  watching = true;
-  process.once('exit', () => {
-    for (const child of running) child.kill('SIGKILL');
-    if (process.env.PONTOON_KEEP_LOGS) return;
-    for (const folder of folders) removeFolder(folder);
-  });
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => process.exit(128 + constants.signals[signal]));
-  }
 }
 
 function removeFolder(folder: string): void {

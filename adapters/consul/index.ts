@@ -1,0 +1,12 @@
+import { defineAdapter } from '#sources/contract.js';
+import { fields } from './schema.js';
+import { ConsulSource } from './source.js';
+
+export const consul = defineAdapter({
+  type: 'consul',
+  description: 'HashiCorp Consul',
+  fields,
+  kinds: { consul: { host: '{{ service.name }}.service.consul', nominalWeight: 1, protocol: 'http' } },
+  staleAfter: 90_000,
+  source: (config, context) => new ConsulSource(config, context),
+});

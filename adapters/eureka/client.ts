@@ -1,0 +1,100 @@
+import { HttpError, HttpServers, type HttpServersOptions } from '#sources/http.js';
+import type { EurekaApplication } from './decode.js';
+import { LeaseCollector, type Leases } from './leases.js';
+import { parseAnswer } from './parse.js';
+import type { EurekaConfig } from './schema.js';
+
+/** All that one server holds. */
+export interface FullAnswer {
+  readonly leases: Leases;
+  /** The base URL of the server that answered. */
+  readonly server: string;
+}
+
+/** What changed lately at one server, and what that makes of the whole. */
+export interface DeltaAnswer {
+  readonly applications: readonly EurekaApplication[];
+  /** Count by status of all that the server holds. */
+  readonly hashCode: string;
+  readonly server: string;
+}
+
+/** Eureka's REST protocol, as far as a reader needs it: https://github.com/Netflix/eureka/wiki/Eureka-REST-operations */
+export class EurekaClient {
+  readonly #options: HttpServersOptions;
+  readonly #http: HttpServers;
+
+  constructor({ servers, auth, tls, timeout }: EurekaConfig) {
+    this.#options = { servers, auth, tls, timeout, connections: 1 };
+    this.#http = new HttpServers(this.#options);
+  }
+
+  /** `GET /apps`. @throws HttpError if no server gives a usable answer */
+  async applications(signal: AbortSignal): Promise<FullAnswer> {
+    return full(this.#http, signal);
+  }
+
+  /** `GET /apps` once more, of another server than `server` if one can be asked. @throws as {@link applications} */
+  async applicationsElsewhere(server: string, signal: AbortSignal): Promise<FullAnswer> {
+    const others = this.#options.servers.filter((each) => shown(each) !== server);
+    const same = this.#options.servers.filter((each) => shown(each) === server);
+    const http = new HttpServers({ ...this.#options, servers: [...others, ...same] });
+    try {
+      return await full(http, signal);
+    } finally {
+      await http.close();
+    }
+  }
+
+  /** `GET /apps/delta`; undefined if the server gives none: `disable-delta` answers 403. @throws as {@link applications} */
+  async delta(signal: AbortSignal): Promise<DeltaAnswer | undefined> {
+    const applications: EurekaApplication[] = [];
+    try {
+      const answer = await ask(this.#http, '/apps/delta', signal, (part) => applications.push(...part));
+      return { applications, ...answer };
+    } catch (error) {
+      if (error instanceof HttpError && (error.status === 403 || error.status === 404)) return undefined;
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#http.close();
+  }
+}
+
+async function full(http: HttpServers, signal: AbortSignal): Promise<FullAnswer> {
+  const collector = new LeaseCollector();
+  const { hashCode, server } = await ask(http, '/apps', signal, (part) => collector.add(part));
+  if (hashCode !== '' && collector.leases.size === 0)
+    throw new HttpError(`${server}/apps lists nothing, and counts ${hashCode}`, 200);
+  return { leases: collector.leases, server };
+}
+
+async function ask(
+  http: HttpServers,
+  path: string,
+  signal: AbortSignal,
+  take: (part: readonly EurekaApplication[]) => void,
+): Promise<{ hashCode: string; server: string }> {
+  const headers = { accept: 'application/json', 'accept-encoding': 'gzip' };
+  const { status, body, server } = await http.request(path, { signal, headers });
+  if (status !== 200) {
+    const hint = status === 401 || status === 403 ? ' (check the credentials)' : '';
+    throw new HttpError(`${server}${path} answered ${status}${hint}`, status);
+  }
+  try {
+    return { hashCode: await parseAnswer(body, take, signal), server };
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new HttpError(`${server}${path} answered with ${(error as Error).message}`, status, { cause: error });
+  }
+}
+
+/** A base URL as HttpServers says it. */
+function shown(server: string): string {
+  const url = new URL(server);
+  url.username = '';
+  url.password = '';
+  return url.href.replace(/\/$/, '');
+}

@@ -1,0 +1,12 @@
+import { defineAdapter } from '#sources/contract.js';
+import { fields } from './schema.js';
+import { EurekaSource } from './source.js';
+
+export const eureka = defineAdapter({
+  type: 'eureka',
+  description: 'Netflix Eureka, as Spring Cloud runs it',
+  fields,
+  kinds: { eureka: { host: '{{ service.name }}.eureka', nominalWeight: 1, protocol: 'http' } },
+  staleAfter: 90_000,
+  source: (config, context) => new EurekaSource(config, context),
+});

@@ -1,0 +1,186 @@
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import type { RegistryService } from '#model/service.js';
+import { type Cause, cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
+import { EurekaClient, type FullAnswer } from './client.js';
+import { applyDelta, hashCode, keepMissing, type Leases, sameApplication, serviceKey, toService } from './leases.js';
+import type { EurekaConfig } from './schema.js';
+
+// Servers keep what changed for three minutes; whoever was away longer has missed something.
+const DELTA_REACH_MS = 120_000;
+const SLICE_MS = 5;
+
+/** Reads a Eureka registry by polling: everything once, then what changed. */
+export class EurekaSource implements Source {
+  readonly #config: EurekaConfig;
+  readonly #context: SourceContext;
+
+  constructor(config: EurekaConfig, context: SourceContext) {
+    this.#config = config;
+    this.#context = context;
+  }
+
+  async run(out: SourceOutput, signal: AbortSignal): Promise<void> {
+    const client = new EurekaClient(this.#config);
+    try {
+      await new Session(client, this.#config, this.#context, out, signal).run();
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      await client.close();
+    }
+  }
+}
+
+/** One run of a source. */
+class Session {
+  /** What the server holds, as of its last answer. */
+  #server: Leases = new Map();
+  /** What was given out: that, and what is missing there but is not yet believed to be gone. */
+  #shown: Leases = new Map();
+  /** The server that answered last. */
+  #address = '';
+  #answeredAt = 0;
+  #settledAt = 0;
+  #failed = false;
+  #deltaRefused = false;
+
+  constructor(
+    private readonly client: EurekaClient,
+    private readonly config: EurekaConfig,
+    private readonly context: SourceContext,
+    private readonly out: SourceOutput,
+    private readonly signal: AbortSignal,
+  ) {}
+
+  async run(): Promise<void> {
+    await this.#first();
+    for (;;) {
+      await sleep(this.config.pollInterval * (0.9 + 0.2 * Math.random()), undefined, { signal: this.signal });
+      try {
+        await this.#poll();
+      } catch (error) {
+        this.signal.throwIfAborted();
+        this.#failed = true;
+        this.#deltaRefused = false;
+        this.out.state({ kind: 'stale', error: error as Error });
+      }
+    }
+  }
+
+  async #first(): Promise<void> {
+    this.out.state({ kind: 'connecting' });
+    let answer = await this.client.applications(this.signal);
+    if (answer.leases.size === 0) answer = await this.client.applicationsElsewhere(answer.server, this.signal);
+    this.out.state({ kind: 'syncing' });
+    const told = this.#answered('full fetch');
+    this.#address = answer.server;
+    this.#server = this.#shown = answer.leases;
+    const listing = this.out.listing();
+    for await (const services of this.#inSlices(answer.leases.keys())) listing.add(services);
+    listing.commit(told);
+  }
+
+  async #poll(): Promise<void> {
+    if (this.#mustFetchAll() || !(await this.#delta())) await this.#full();
+    if (this.#failed) this.out.state({ kind: 'live' });
+    this.#failed = false;
+    this.out.alive();
+  }
+
+  #mustFetchAll(): boolean {
+    const now = performance.now();
+    const settled = now >= this.#settledAt;
+    return (
+      this.#failed ||
+      this.#deltaRefused ||
+      now - this.#answeredAt > DELTA_REACH_MS ||
+      (settled && this.#shown !== this.#server)
+    );
+  }
+
+  /** Whether the delta was enough. */
+  async #delta(): Promise<boolean> {
+    const delta = await this.client.delta(this.signal);
+    this.#deltaRefused = delta === undefined;
+    // Each server has its own list of changes: that of another one does not begin where this one's ended.
+    if (delta === undefined || delta.server !== this.#address) return false;
+    const told = this.#answered('delta');
+    const server = applyDelta(this.#server, delta.applications);
+    if (hashCode(server) !== delta.hashCode) return false;
+    await this.#show(server, this.#shown === this.#server ? server : applyDelta(this.#shown, delta.applications), told);
+    return true;
+  }
+
+  async #full(): Promise<void> {
+    const answer = await this.client.applications(this.signal);
+    const told = this.#answered('full fetch');
+    if (this.#failed || answer.server !== this.#address) this.#settledAt = performance.now() + this.config.settleTime;
+    this.#address = answer.server;
+    const settling = performance.now() < this.#settledAt;
+    await this.#show(answer.leases, settling ? keepMissing(answer.leases, this.#shown) : answer.leases, told);
+  }
+
+  #answered(what: string): Cause {
+    const told = cause(what);
+    this.#answeredAt = told.observedAt;
+    return told;
+  }
+
+  /** Gives out what differs from what was shown. */
+  async #show(server: Leases, wanted: Leases, told: Cause): Promise<void> {
+    const before = this.#shown;
+    const next = await this.#confirmed(wanted);
+    this.#server = server;
+    this.#shown = next;
+    const removed = this.#lost(before, next).map((name) => serviceKey(this.context.registry, name));
+    if (removed.length > 0) this.out.update([], removed, told);
+    const isChanged = (name: string) => !sameApplication(before.get(name) ?? new Map(), next.get(name) ?? new Map());
+    for await (const services of this.#inSlices(next.keys(), isChanged)) this.out.update(services, [], told);
+  }
+
+  /** Asks another server before applications go: only those go that are missing there too. */
+  async #confirmed(next: Leases): Promise<Leases> {
+    const lost = this.#lost(this.#shown, next);
+    if (lost.length === 0) return next;
+    let second: Pick<FullAnswer, 'leases'>;
+    try {
+      second = await this.client.applicationsElsewhere(this.#address, this.signal);
+    } catch (error) {
+      this.signal.throwIfAborted();
+      this.context.log.warn(
+        { error, applications: lost },
+        'applications are gone, which no second answer confirms yet',
+      );
+      second = { leases: this.#shown };
+    }
+    const kept = lost.flatMap((name) => {
+      const application = second.leases.get(name);
+      return application === undefined ? [] : [[name, application] as const];
+    });
+    return kept.length === 0 ? next : new Map([...next, ...kept]);
+  }
+
+  #lost(before: Leases, next: Leases): string[] {
+    return [...before.keys()].filter((name) => !next.has(name) && this.context.includes(name));
+  }
+
+  /** The wanted ones of these applications as services, in batches, with a turn of the event loop for others after each. */
+  async *#inSlices(
+    names: Iterable<string>,
+    wanted: (name: string) => boolean = () => true,
+  ): AsyncGenerator<RegistryService[]> {
+    let services: RegistryService[] = [];
+    let start = performance.now();
+    for (const name of names) {
+      const application = this.#shown.get(name);
+      if (application !== undefined && this.context.includes(name) && wanted(name))
+        services.push(toService(this.context.registry, name, application));
+      if (performance.now() - start < SLICE_MS) continue;
+      if (services.length > 0) yield services;
+      services = [];
+      await setImmediate();
+      start = performance.now();
+    }
+    if (services.length > 0) yield services;
+  }
+}

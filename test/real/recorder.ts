@@ -1,0 +1,136 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pino } from 'pino';
+import { type Instance, type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
+import type { Cause, Listing, Source, SourceContext, SourceOutput, SourceState } from '#sources/contract.js';
+import { until } from '#test/servers/probes.js';
+
+/** Keeps what a source writes, by the rules of the contract, and counts it. */
+export class Recorder implements SourceOutput {
+  readonly services = new Map<string, RegistryService>();
+  readonly unreadables = new Map<string, Error>();
+  readonly states: SourceState[] = [];
+  readonly causes: string[] = [];
+  /** Services given to `update`, changed and removed. */
+  updates = 0;
+  /** Complete listings. */
+  listings = 0;
+  lives = 0;
+  /** Fewest services since this was last set; for what must never be emptied. */
+  fewest = Number.POSITIVE_INFINITY;
+  readonly #touched = new Set<Set<string>>();
+
+  listing(): Listing {
+    const added = new Map<string, RegistryService>();
+    const touched = new Set<string>();
+    this.#touched.add(touched);
+    return {
+      add: (services) => {
+        for (const service of services) added.set(serviceId(service.key), service);
+      },
+      commit: (cause) => {
+        this.#touched.delete(touched);
+        for (const id of this.services.keys()) if (!added.has(id) && !touched.has(id)) this.services.delete(id);
+        for (const [id, service] of added) if (!touched.has(id)) this.services.set(id, service);
+        this.listings++;
+        this.states.push({ kind: 'live' });
+        this.#note(cause);
+      },
+    };
+  }
+
+  update(changed: readonly RegistryService[], removed: readonly ServiceKey[], cause: Cause): void {
+    for (const service of changed) {
+      this.services.set(this.#touch(service.key), service);
+      this.unreadables.delete(serviceId(service.key));
+    }
+    for (const key of removed) {
+      this.services.delete(this.#touch(key));
+      this.unreadables.delete(serviceId(key));
+    }
+    this.updates += changed.length + removed.length;
+    this.#note(cause);
+  }
+
+  unreadable(key: ServiceKey, error: Error): void {
+    this.unreadables.set(this.#touch(key), error);
+  }
+
+  alive(): void {
+    this.lives++;
+  }
+
+  state(state: SourceState): void {
+    this.states.push(state);
+  }
+
+  get now(): SourceState['kind'] | undefined {
+    return this.states.at(-1)?.kind;
+  }
+
+  /** What the last state says is wrong. */
+  get reason(): string {
+    const state = this.states.at(-1);
+    return state !== undefined && 'error' in state ? state.error.message : '';
+  }
+
+  named(name: string): RegistryService | undefined {
+    return [...this.services.values()].find((service) => service.key.name === name);
+  }
+
+  instances(name: string): readonly Instance[] {
+    return this.named(name)?.instances ?? [];
+  }
+
+  #touch(key: ServiceKey): string {
+    const id = serviceId(key);
+    for (const touched of this.#touched) touched.add(id);
+    return id;
+  }
+
+  #note({ what }: Cause): void {
+    this.causes.push(what);
+    this.fewest = Math.min(this.fewest, this.services.size);
+  }
+}
+
+/** A source that runs, and what it wrote. */
+export interface Running {
+  readonly out: Recorder;
+  /** Waits for something that the source writes. */
+  until(what: string, condition: (out: Recorder) => boolean, timeoutMs?: number): Promise<void>;
+  /** Stops the source; ms until it ended. */
+  stop(): Promise<number>;
+}
+
+/** Runs a source, and again when it throws, as the engine does but without its patience. */
+export function run(source: Source, out = new Recorder()): Running {
+  const controller = new AbortController();
+  const ended = (async () => {
+    while (!controller.signal.aborted) {
+      try {
+        await source.run(out, controller.signal);
+      } catch (error) {
+        out.state({ kind: 'failed', error: error as Error });
+        await sleep(200, undefined, { signal: controller.signal }).catch(() => {});
+      }
+    }
+  })();
+  return {
+    out,
+    until: (what, condition, timeoutMs = 20_000) =>
+      until(what, () => condition(out), timeoutMs, 10).catch((error: Error) => {
+        throw new Error(`${error.message}; states ${out.states.map(({ kind }) => kind).join(' ')} ${out.reason}`);
+      }),
+    stop: async () => {
+      const start = performance.now();
+      controller.abort();
+      await ended;
+      return performance.now() - start;
+    },
+  };
+}
+
+/** A context that logs nothing. */
+export function contextOf(registry: string, includes: (name: string) => boolean = () => true): SourceContext {
+  return { registry, log: pino({ level: 'silent' }), includes };
+}
