@@ -21,6 +21,8 @@ interface Reading<T> {
   keep(before: T | undefined, first: T | undefined, second: T): T | undefined;
   /** Whether something of `before` is no longer there. */
   hasLost(before: T, now: T | undefined): boolean;
+  /** Whether nothing has changed, as far as that is easily seen. */
+  isSame(before: T, now: T): boolean;
 }
 
 /** ms until a znode that could not be read is asked again. */
@@ -45,7 +47,7 @@ export class Followed<T> {
 
   /**
    * @param why it is followed from now on: the cause of the first reading
-   * @param changed is called after each reading, the first one included
+   * @param changed is called after the first reading, and after each that has found something else
    * @param loaded is called when the first reading is done with, or is no longer wanted; more than once, perhaps
    */
   constructor(
@@ -96,9 +98,10 @@ export class Followed<T> {
         this.#again = undefined;
         const content = await this.#confirmed();
         if (this.#stopped) return;
+        const before = this.#content;
         this.#content = content;
         if (content.kind !== 'unreadable') this.#last = content.kind === 'present' ? content.value : undefined;
-        this.#changed(cause);
+        if (before === undefined || !this.#isSame(before, content)) this.#changed(cause);
         this.#loaded();
       }
     } catch {
@@ -119,6 +122,12 @@ export class Followed<T> {
     const kept = this.#reading.keep(this.#last, first, plain.value);
     if (kept === first || kept === undefined) return found;
     return this.#later({ kind: 'present', value: kept }, differenceRetry);
+  }
+
+  #isSame(before: Content<T>, now: Content<T>): boolean {
+    if (before.kind === 'present' && now.kind === 'present') return this.#reading.isSame(before.value, now.value);
+    if (before.kind === 'unreadable' && now.kind === 'unreadable') return before.error.message === now.error.message;
+    return before.kind === now.kind;
   }
 
   #isDoubtful(found: T | undefined): boolean {
@@ -180,6 +189,7 @@ export class Following {
         const more = second.filter((name) => !names.has(name) && (known === undefined || known.has(name)));
         return more.length === 0 ? first : [...names, ...more].sort();
       },
+      isSame: (before, now) => before.length === now.length && before.every((name, index) => name === now[index]),
     };
     return new Followed(this.#client, path, reading, doubt, why, changed, this.#load());
   }
@@ -191,6 +201,7 @@ export class Following {
       isEmpty: () => false,
       hasLost: (_, now) => now === undefined,
       keep: (_, first, second) => first ?? second,
+      isSame: () => false,
     };
     return new Followed(this.#client, path, reading, 'nothing', why, changed, this.#load());
   }
