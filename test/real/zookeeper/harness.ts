@@ -97,6 +97,11 @@ export class Writer {
   async create(path: string, data = '', more: { ephemeral?: boolean } = {}): Promise<void> {
     const above = path.slice(0, path.lastIndexOf('/'));
     if (above !== '' && !(await this.exists(above))) await this.create(above);
+    await this.createAt(path, data, more);
+  }
+
+  /** Creates a znode below one that is there. */
+  async createAt(path: string, data = '', more: { ephemeral?: boolean } = {}): Promise<void> {
     const mode = more.ephemeral ? zookeeper.CreateMode.EPHEMERAL : zookeeper.CreateMode.PERSISTENT;
     await this.#ask<unknown>((done) => this.client.create(path, Buffer.from(data), mode, done));
   }

@@ -123,7 +123,6 @@ describe('ZooKeeper source', function () {
     await writer.create(provider('10.0.0.1:20880'));
     await reading.sees(greeter, { '/': ['dubbo://10.0.0.1:20880'] });
     expect(reading.of('secret.Greeter')).to.equal(undefined);
-    expect(await server.command('wchp')).not.to.include('secret.Greeter');
     await writer.removeAll('/dubbo/secret.Greeter');
   });
 
