@@ -79,6 +79,8 @@ describe('ZooKeeper source with real Dubbo applications', function () {
         await late.stop();
       });
       await reading.sees(GREETER, { [key]: [] });
+      // No other service has ever been told, not even while the records came one after the other.
+      expect(new Set(reading.changes.flatMap(({ ids }) => ids))).to.have.lengthOf(1);
     });
   }
 
