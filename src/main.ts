@@ -1,3 +1,4 @@
+import { accessSync, constants, mkdirSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { adapters } from '#adapters/index.js';
 import { type Admin, startAdmin } from '#admin/server.js';
@@ -8,6 +9,7 @@ import type { Config, RegistryConfig } from '#config/schema.js';
 import { Projection } from '#istio/projection.js';
 import { RegistryPolicy } from '#policy/contribution.js';
 import { XdsListener } from '#sinks/xds/server.js';
+import { reasonOf } from '#sources/http.js';
 import { Supervisor } from '#sources/supervisor.js';
 
 /** A running bridge. */
@@ -22,10 +24,11 @@ export interface Pontoon {
 
 /**
  * Starts the bridge: registries → views → catalog → projection → Istio, and what looks at them.
- * @throws Error if an address cannot be listened on
+ * @throws Error if an address cannot be listened on, or the state's directory cannot be written
  */
 export async function startPontoon(config: Config, log: Logger): Promise<Pontoon> {
-  const { istio } = config;
+  const { istio, state } = config;
+  if (state !== undefined) makeWritable(state.directory);
   const vips = new VipAllocator(istio.vip === 'off' ? [] : parseRanges(istio.vip.ranges));
   const catalog = new Catalog(istio, vips);
   const projection = new Projection(catalog);
@@ -59,6 +62,15 @@ export async function startPontoon(config: Config, log: Logger): Promise<Pontoon
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+function makeWritable(directory: string): void {
+  try {
+    mkdirSync(directory, { recursive: true });
+    accessSync(directory, constants.W_OK);
+  } catch (error) {
+    throw new Error(`state.directory: ${directory} cannot be written: ${reasonOf(error)}`, { cause: error });
   }
 }
 

@@ -15,6 +15,8 @@ interface Suite {
   readonly files: readonly string[];
   /** The servers it needs, by the names of their recipes. */
   readonly needs: readonly string[];
+  /** The Node to run it with, by the name of its recipe; this process's own unless given. */
+  readonly node?: string;
 }
 
 interface Tally {
@@ -45,6 +47,7 @@ function allSuites(): Suite[] {
   folders.sort((a, b) => Object.keys(NEEDS).indexOf(a) - Object.keys(NEEDS).indexOf(b));
   return [
     suite('unit', 'unit', []),
+    { ...suite('unit-node24', 'unit', ['node24']), node: 'node24' },
     ...folders.map((folder) => suite(folder, `real/${folder}`, needsOf(folder))),
     suite('e2e', 'e2e', EVERYTHING),
     suite('faults', 'faults', EVERYTHING),
@@ -79,10 +82,12 @@ function installInBackground(names: readonly string[]): Promise<void> {
 }
 
 /** Runs a suite in a process of its own and adds its results to the tally. */
-function runSuite({ name, files }: Suite, node: string, tally: Tally): Promise<void> {
+function runSuite({ name, files, node }: Suite, tally: Tally): Promise<void> {
   console.log(`\n── ${name} ──`);
   return new Promise((resolve) => {
-    const child = fork(join(compiled, 'suite.js'), files, { execPath: node });
+    const child = fork(join(compiled, 'suite.js'), files, {
+      execPath: node === undefined ? process.execPath : join(installed(node), 'bin/node'),
+    });
     endWithThisProcess(child, 'SIGTERM');
     let ended = false;
     child.on('message', (message: SuiteMessage) => {
@@ -98,7 +103,7 @@ function runSuite({ name, files }: Suite, node: string, tally: Tally): Promise<v
 }
 
 /** Runs the suites one after the other, each as soon as its servers are installed. */
-async function runAll(suites: readonly Suite[], node: string): Promise<Tally> {
+async function runAll(suites: readonly Suite[]): Promise<Tally> {
   const tally: Tally = { passed: 0, skipped: 0, failed: [] };
   const isThere = (name: string) => isInstalled(recipeNamed(name));
   const missing = [...new Set(suites.flatMap(({ needs }) => needs))].filter((name) => !isThere(name));
@@ -113,7 +118,7 @@ async function runAll(suites: readonly Suite[], node: string): Promise<Tally> {
     // Once the installer has ended, the tests themselves say what is missing.
     const next = waiting.findIndex(({ needs }) => !installing || needs.every(isThere));
     const [ready] = next < 0 ? [] : waiting.splice(next, 1);
-    if (ready) await runSuite(ready, node, tally);
+    if (ready) await runSuite(ready, tally);
     else await sleep(INSTALL_POLL_MS);
   }
   return tally;
@@ -127,10 +132,9 @@ function report({ passed, skipped, failed }: Tally): void {
   console.log(`${passed} passed, ${failed.length} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
 }
 
-const USAGE = `node dist/test/run.js [--fast] [--only suite[,suite]] [--node24] [--list]
+const USAGE = `node dist/test/run.js [--fast] [--only suite[,suite]] [--list]
   --fast    the unit tests only; no server is needed
   --only    these suites only
-  --node24  with the Node 24 of the servers' cache instead of this one
   --list    the suites and what they need`;
 
 async function main(): Promise<void> {
@@ -138,7 +142,6 @@ async function main(): Promise<void> {
     options: {
       fast: { type: 'boolean' },
       only: { type: 'string' },
-      node24: { type: 'boolean' },
       list: { type: 'boolean' },
       help: { type: 'boolean' },
     },
@@ -150,9 +153,8 @@ async function main(): Promise<void> {
   const wanted = values.fast ? ['unit'] : values.only?.split(',');
   const unknown = wanted?.filter((name) => !suites.some((known) => known.name === name)) ?? [];
   if (unknown.length > 0) throw new Error(`no suite ${unknown.join(', ')}; see --list`);
-  const node = values.node24 ? join(installed('node24'), 'bin/node') : process.execPath;
 
-  const tally = await runAll(wanted ? suites.filter(({ name }) => wanted.includes(name)) : suites, node);
+  const tally = await runAll(wanted ? suites.filter(({ name }) => wanted.includes(name)) : suites);
   report(tally);
   process.exitCode = tally.failed.length > 0 || tally.passed === 0 ? 1 : 0;
 }

@@ -14,8 +14,10 @@ export interface Question {
 export interface Answer {
   readonly body: unknown;
   readonly index: bigint;
-  /** Whether something was left out that the token may not see. */
+  /** Whether something was left out that the token may not see. Consul does not say it to those who come without a token. */
   readonly filtered: boolean;
+  /** Whether nothing may be seen unless a token allows it. */
+  readonly closed: boolean;
   /** Base URL of the server that answered, without user name and password. */
   readonly server: string;
 }
@@ -134,7 +136,8 @@ function answerOf({ body, headers }: Reply, server: string): Answer {
   if (typeof index !== 'string' || !/^\d+$/.test(index))
     throw new HttpError('answered without X-Consul-Index: this is not Consul', undefined);
   const filtered = headers['x-consul-results-filtered-by-acls'] === 'true';
-  return { body, index: BigInt(index), filtered, server };
+  const closed = headers['x-consul-default-acl-policy'] === 'deny';
+  return { body, index: BigInt(index), filtered, closed, server };
 }
 
 /**

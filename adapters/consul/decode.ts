@@ -74,7 +74,7 @@ function decodeInstance(id: string, node: JsonObject, service: JsonObject, check
   return {
     id,
     address: parseAddress(text(service.Address) || text(node.Address)).text,
-    ports: [{ name: '', protocol: 'http', number: parsePort(service.Port) }],
+    ports: [{ name: '', protocol: 'http', number: parsePort(service.Port ?? 0) }],
     status,
     weight: weightOf(service.Weights, status),
     zone: meta.zone || zone,

@@ -17,14 +17,14 @@ export const fields = {
       "Consul's consistency mode; stale spreads the load over all servers. What is bad news is always asked again with consistent",
   }),
   wait: duration()
-    .pipe(z.number().min(1_000).max(60_000))
-    .default(60_000)
-    .meta({ description: 'How long a blocking query waits for a change; 60s unless given, 1s to 60s' }),
+    .pipe(z.number().min(1_000, 'at least 1s').max(60_000, 'at most 60s'))
+    .prefault('60s')
+    .meta({ description: 'How long a blocking query waits for a change; 1s to 60s' }),
   maxPolls: z.int().min(1).max(180).default(100).meta({
     description:
-      'Blocking queries on services at one time; further services are read after a signal. Agents allow a client 200 connections. 100 unless given',
+      'Blocking queries on services at one time; further services are read after a signal. Agents allow a client 200 connections',
   }),
-  timeout: duration().default(10_000).meta({ description: 'Time for an answer beyond the wait; 10s unless given' }),
+  timeout: duration().prefault('10s').meta({ description: 'Time for an answer beyond the wait' }),
 };
 
 export type ConsulConfig = z.output<z.ZodObject<typeof fields>>;

@@ -32,11 +32,10 @@ export class WatchedService {
    */
   async look(client: ConsulClient, question: Question, signal: AbortSignal): Promise<boolean> {
     const answer = await client.service(this.key.name, question, signal);
-    const index = nextIndex(answer.index, this.index);
-    if (index === this.index) return false;
+    // Also when the index is the same: what the token may see changes without it.
     const next = await this.#believed(answer, client, signal);
     signal.throwIfAborted();
-    this.index = index;
+    this.index = nextIndex(answer.index, this.index);
     if (isDeepStrictEqual(next, this.content)) return false;
     this.content = next;
     return true;

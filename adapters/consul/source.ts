@@ -92,7 +92,9 @@ class Session {
   async #start(): Promise<void> {
     this.out.state({ kind: 'connecting' });
     const list = await this.client.services({}, this.#signal);
-    const names = this.#wantedNames(list);
+    let names = this.#wantedNames(list);
+    if (names.length === 0)
+      names = this.#wantedNames(await this.client.services({ elsewhere: list.server }, this.#signal));
     this.out.state({ kind: 'syncing' });
     const told = cause('first listing');
     const listing = this.out.listing();
@@ -129,6 +131,7 @@ class Session {
   #assign(service: WatchedService): void {
     if (this.#held.size >= this.config.maxPolls) {
       this.#shared.add(service);
+      this.#sweepWanted.ring();
       if (!this.#followsChecks) this.#spawn(this.#followChecks());
       this.#followsChecks = true;
       return;
@@ -145,7 +148,12 @@ class Session {
     const backoff = new Backoff();
     try {
       for (;;) {
-        const error = await this.#read(service, { index: service.index }, 'blocking query', signal);
+        const error = await this.#read(
+          service,
+          service.failures > 0 ? {} : { index: service.index },
+          'blocking query',
+          signal,
+        );
         if (error !== undefined) await backoff.pause(signal);
         else {
           backoff.reset();
@@ -195,9 +203,11 @@ class Session {
     let index = first;
     for (;;) {
       try {
-        const answer = await this.client.services({ index }, this.#signal);
+        // After a failure at once, not when something changes.
+        const answer = await this.client.services(this.#stale ? {} : { index }, this.#signal);
         const next = nextIndex(answer.index, index);
-        const complete = next === index || (await this.#reconcile(answer, cause('blocking query on the list')));
+        if (next !== index) this.#sweepWanted.ring();
+        const complete = await this.#reconcile(answer, cause('blocking query on the list'));
         if (this.#stale) this.out.state({ kind: 'live' });
         this.#stale = false;
         this.out.alive();
@@ -220,7 +230,6 @@ class Session {
   async #reconcile(list: Answer, told: Cause): Promise<boolean> {
     const names = new Set(this.#wantedNames(list));
     for (const name of names) if (!this.#services.has(name)) this.#assign(this.#know(name));
-    this.#sweepWanted.ring();
     const missing = [...this.#services.values()].filter(({ key }) => !names.has(key.name));
     const limit = pLimit(READERS);
     const settled = await Promise.all(missing.map((service) => limit(() => this.#isGone(service, list.server))));
@@ -261,7 +270,8 @@ class Session {
 
   #wantedNames(list: Answer): string[] {
     const names = decodeNames(list.body);
-    if (names.length === 0 && list.filtered) throw new Error(`${list.server}: the token may see no service`);
+    if (names.length === 0 && (list.filtered || list.closed))
+      throw new Error(`${list.server}: the token may see no service`);
     return names.filter((name) => name !== 'consul' && this.context.includes(name));
   }
 
@@ -320,6 +330,7 @@ class Session {
           'the failing checks cannot be followed: services beyond maxPolls are read one after the other',
         );
         this.#sweepWanted.ring();
+        index = 0n;
         await backoff.pause(this.#signal);
       }
     }

@@ -9,15 +9,13 @@ export const fields = {
   auth: basicAuth().optional().meta({ description: "User name and password, if not in the servers' URLs" }),
   tls: clientTls().optional(),
   pollInterval: duration()
-    .pipe(z.number().min(100).max(60_000))
-    .default(5_000)
-    .meta({ description: 'Time between two questions, ±10 %; 5s unless given, 100ms to 60s' }),
-  timeout: duration()
-    .default(10_000)
-    .meta({ description: 'Time for one whole answer of one server; 10s unless given' }),
-  settleTime: duration().default(60_000).meta({
+    .pipe(z.number().min(100, 'at least 100ms').max(60_000, 'at most 60s'))
+    .prefault('5s')
+    .meta({ description: 'Time between two questions, ±10 %; 100ms to 60s' }),
+  timeout: duration().prefault('10s').meta({ description: 'Time for one whole answer of one server' }),
+  settleTime: duration().prefault('60s').meta({
     description:
-      'After a server was away, or another one took over: for how long a lease that is missing there still counts. Clients renew every 30s; a server that restarted knows nothing before. 60s unless given',
+      'After a server was away, or another one took over: for how long a lease that is missing there still counts. Clients renew every 30s; a server that restarted knows nothing before',
   }),
 };
 

@@ -89,7 +89,7 @@ const style = `
 :root { color-scheme: light dark; font: 14px/1.4 system-ui, sans-serif }
 body { margin: 0 } header, main { padding: 0 1.5rem }
 header { display: flex; gap: 1rem; align-items: baseline; border-bottom: 1px solid #8884 }
-table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8883; overflow-wrap: anywhere }
+table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8883; overflow-wrap: break-word }
 th { white-space: nowrap; overflow-wrap: normal } td.number { text-align: right }
 small { font-weight: normal; opacity: .7 } .live { color: #2a8a3e } .stale, .connecting, .syncing { color: #b26a00 } .failed { color: #c62828 }
 `;

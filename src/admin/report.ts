@@ -106,6 +106,8 @@ export interface ServiceReport extends MeshService {
   readonly gone: boolean;
   /** Instances that get no traffic, records that could not be used, and endpoints that Istio would refuse. */
   readonly absent: readonly (Rejection & { readonly registry: string })[];
+  /** Metadata of its endpoints that could become no label. */
+  readonly unlabelled: readonly Rejection[];
 }
 
 export function serviceReport({ catalog, projection }: Parts, host: string): ServiceReport | undefined {
@@ -118,7 +120,12 @@ export function serviceReport({ catalog, projection }: Parts, host: string): Ser
     return [...rejected, ...leftOut].map((rejection) => ({ registry: key.registry, ...rejection }));
   });
   const refused = (projection.rejected().get(host) ?? []).map((rejection) => ({ registry: '', ...rejection }));
-  return { ...service, gone: service.origins.length === 0, absent: [...absent, ...refused] };
+  return {
+    ...service,
+    gone: service.origins.length === 0,
+    absent: [...absent, ...refused],
+    unlabelled: service.origins.flatMap((key) => catalog.contribution(serviceId(key))?.unlabelled ?? []),
+  };
 }
 
 export function clients({ listeners }: Parts): ClientState[] {

@@ -128,6 +128,17 @@ export const configSchema = z
           .meta({ description: 'Address and port of the status page, the API and the metrics' }),
       })
       .prefault({}),
+    state: z
+      .strictObject({
+        directory: z
+          .string()
+          .min(1)
+          .meta({
+            description:
+              'Directory for what has to survive a restart; made and checked at the start, nothing is kept there yet',
+          }),
+      })
+      .optional(),
     log: z
       .strictObject({
         level: z

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { addressKind } from '#model/address.js';
 import { type Endpoint, endpointKey, type MeshPort, type MeshService } from '#model/mesh.js';
 import { protocols } from '#model/protocol.js';
@@ -13,6 +14,12 @@ import type { IstioResource } from './resource.js';
 const drainingLabel = { 'istio.io/draining': 'true' };
 
 /**
+ * Before 1.30 istiod tells endpoints of one address apart by the port's name alone, and pushes nothing when one of them goes. A label on the others that
+ * changes with their number makes it push.
+ */
+const sharedAddressLabel = 'pontoon.io/endpoints-at-address';
+
+/**
  * The ServiceEntries of a mesh service: one; only where its endpoints differ in the ports that they have, one per port, since an endpoint without a
  * mapping for one of the entry's ports would be dialled at the service's own number. istiod joins the entries of one host in one namespace.
  * See https://istio.io/latest/docs/reference/config/networking/service-entry/
@@ -22,8 +29,13 @@ export function serviceEntries(service: MeshService): IstioResource<'ServiceEntr
   if (whole || service.ports.length === 1) return [resource(service, service.host, service.ports, service.endpoints)];
   return service.ports.map((port) => {
     const endpoints = service.endpoints.filter((endpoint) => port.name in endpoint.ports);
-    return resource(service, `${service.host}.${port.name}`, [port], endpoints);
+    return resource(service, partName(service.host, port), [port], endpoints);
   });
+}
+
+/** A name that no other host can have: its hash is part of it. */
+function partName(host: string, port: MeshPort): string {
+  return `${host}.${port.name}-${createHash('sha256').update(host).digest('hex').slice(0, 8)}`;
 }
 
 function resource(
@@ -45,6 +57,8 @@ function serviceEntry(service: MeshService, ports: readonly MeshPort[], endpoint
   // istiod takes IP addresses only under STATIC; a mixture is resolved as a whole.
   const named = endpoints.some(({ address }) => addressKind(address) === 'dns');
   const dialled = distinct(endpoints, ports);
+  const atAddress = new Map<string, number>();
+  for (const { address } of dialled) atAddress.set(address, (atAddress.get(address) ?? 0) + 1);
   return {
     hosts: [service.host],
     addresses: [...service.vips],
@@ -57,7 +71,7 @@ function serviceEntry(service: MeshService, ports: readonly MeshPort[], endpoint
     // MESH_EXTERNAL would switch automatic mTLS off for services that have endpoints of both kinds.
     location: ServiceEntry_Location.MESH_INTERNAL,
     resolution: named ? ServiceEntry_Resolution.DNS : ServiceEntry_Resolution.STATIC,
-    endpoints: dialled.map((endpoint) => workload(endpoint, ports)),
+    endpoints: dialled.map((endpoint) => workload(endpoint, ports, atAddress.get(endpoint.address) ?? 1)),
     exportTo: [...service.exportTo],
     subjectAltNames: [],
   };
@@ -74,11 +88,15 @@ function distinct(endpoints: readonly Endpoint[], ports: readonly MeshPort[]): E
   return [...byKey.values()];
 }
 
-function workload(endpoint: Endpoint, ports: readonly MeshPort[]): WorkloadEntry {
+function workload(endpoint: Endpoint, ports: readonly MeshPort[], atAddress: number): WorkloadEntry {
   return {
     address: endpoint.address,
     ports: Object.fromEntries(ports.map(({ name }) => [name, endpoint.ports[name] ?? 0])),
-    labels: endpoint.draining ? { ...endpoint.labels, ...drainingLabel } : endpoint.labels,
+    labels: {
+      ...endpoint.labels,
+      ...(endpoint.draining ? drainingLabel : {}),
+      ...(atAddress > 1 ? { [sharedAddressLabel]: String(atAddress) } : {}),
+    },
     network: endpoint.network ?? '',
     locality: endpoint.locality ?? '',
     weight: endpoint.weight,

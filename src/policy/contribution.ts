@@ -40,6 +40,8 @@ export interface Contribution {
   readonly endpoints: readonly Endpoint[];
   /** Instances that are known and get no traffic, with the reason. */
   readonly leftOut: readonly Rejection[];
+  /** Metadata of usable instances that could become no label, with the reason. */
+  readonly unlabelled: readonly Rejection[];
 }
 
 interface CompiledKind extends ServiceKind {
@@ -79,6 +81,7 @@ export class RegistryPolicy {
 
     const endpoints: Endpoint[] = [];
     const leftOut: Rejection[] = [];
+    const unlabelled: Rejection[] = [];
     const places = new Set<string>();
     for (const instance of newestFirst(service.instances)) {
       const leave = (reason: string): void => void leftOut.push({ record: instance.id, reason });
@@ -88,7 +91,11 @@ export class RegistryPolicy {
       if (places.has(place)) leave('another record for this address and port is newer');
       else if (verdict === 'drop') leave(`status ${instance.status}`);
       else if (weight === undefined) leave('weight 0');
-      else endpoints.push(this.#endpoint(instance, weight, verdict === 'drain', scope));
+      else {
+        const { labels, unfit } = endpointLabels(instance.metadata);
+        endpoints.push({ ...this.#endpoint(instance, scope), weight, draining: verdict === 'drain', labels });
+        unlabelled.push(...unfit.map((reason) => ({ record: instance.id, reason })));
+      }
       places.add(place);
     }
     return {
@@ -99,10 +106,11 @@ export class RegistryPolicy {
       protocol: kind.protocol,
       endpoints: endpoints.sort((a, b) => compareText(endpointKey(a), endpointKey(b))),
       leftOut,
+      unlabelled,
     };
   }
 
-  #endpoint(instance: Instance, weight: number, draining: boolean, service: ServiceScope): Endpoint {
+  #endpoint(instance: Instance, service: ServiceScope): Omit<Endpoint, 'weight' | 'draining' | 'labels'> {
     const { registry } = service;
     const scope: InstanceScope = {
       ...service,
@@ -116,11 +124,8 @@ export class RegistryPolicy {
           .sort((a, b) => compareText(a.name, b.name))
           .map((port) => [port.name, port.number]),
       ),
-      weight,
-      draining,
       locality: instance.locality ?? this.#locality?.(scope),
       network: instance.network ?? this.#network?.(scope),
-      labels: endpointLabels(instance.metadata),
       origins: [{ registry: registry.name, instance: instance.id }],
     };
   }

@@ -1,4 +1,5 @@
 import picomatch from 'picomatch';
+import { short } from '#model/address.js';
 import type { Metadata } from '#model/service.js';
 
 /** Metadata that says nothing about an endpoint, or changes at every start: each change is a push. */
@@ -41,22 +42,32 @@ const reserved = /(^|\.)(istio|kubernetes|k8s)\.io\//;
 
 const maxLength = 63;
 
+/** Labels, and what of the metadata could become none, with the reason. */
+export interface EndpointLabels {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly unfit: readonly string[];
+}
+
 /**
  * Turns metadata into valid Kubernetes labels, in sorted order. Keys and values are made valid character by character; a value that is too long or
  * has nothing valid in it is left out, since a cut one could mean another thing.
  * See https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
  */
-export function endpointLabels(metadata: Metadata): Readonly<Record<string, string>> {
+export function endpointLabels(metadata: Metadata): EndpointLabels {
   const labels: Record<string, string> = {};
+  const unfit: string[] = [];
   for (const key of Object.keys(metadata).sort()) {
-    if (unwanted(key) || reserved.test(key.toLowerCase())) continue;
+    const text = metadata[key] ?? '';
+    if (text === '' || unwanted(key) || reserved.test(key.toLowerCase())) continue;
     const name = labelText(key);
-    const raw = metadata[key] ?? '';
-    const value = raw.length > maxLength ? undefined : labelText(raw);
-    if (name === undefined || value === undefined || name in labels) continue;
-    labels[name] = value;
+    const value = labelText(text);
+    if (name === undefined || value === undefined)
+      unfit.push(
+        `metadata ${short(key)} (${text.length} characters) can be no label: a label has at most ${maxLength}`,
+      );
+    else labels[name] ??= value;
   }
-  return labels;
+  return { labels, unfit };
 }
 
 function labelText(text: string): string | undefined {

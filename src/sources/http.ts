@@ -125,15 +125,26 @@ export class HttpServers {
   }
 
   async #ask(server: Server, path: string, options: HttpRequest): Promise<HttpAnswer> {
-    const response = await this.#agent.request({
-      origin: new URL(server.base).origin,
-      path: new URL(server.base).pathname.replace(/\/$/, '') + path,
-      method: options.method ?? 'GET',
-      headers: { ...server.headers, ...options.headers },
-      ...(options.body === undefined ? {} : { body: options.body }),
-      signal: AbortSignal.any([options.signal, AbortSignal.timeout(this.#timeout)]),
-    });
-    return { status: response.statusCode, body: Buffer.from(await response.body.arrayBuffer()), server: server.shown };
+    // Not AbortSignal.timeout: AbortSignal.any holds its signals weakly, and on Node 20 a collected timeout never ends anything.
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(new DOMException('no answer in time', 'TimeoutError')), this.#timeout);
+    try {
+      const response = await this.#agent.request({
+        origin: new URL(server.base).origin,
+        path: new URL(server.base).pathname.replace(/\/$/, '') + path,
+        method: options.method ?? 'GET',
+        headers: { ...server.headers, ...options.headers },
+        ...(options.body === undefined ? {} : { body: options.body }),
+        signal: AbortSignal.any([options.signal, late.signal]),
+      });
+      return {
+        status: response.statusCode,
+        body: Buffer.from(await response.body.arrayBuffer()),
+        server: server.shown,
+      };
+    } finally {
+      clearTimeout(timer);
+    }
   }
 }
 

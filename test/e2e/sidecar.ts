@@ -28,6 +28,8 @@ export class Sidecar {
   readonly #stream: ClientDuplexStream<DiscoveryRequest, DiscoveryResponse>;
   readonly #endpoints = new Map<string, readonly SidecarEndpoint[]>();
   #asked: readonly string[] = [];
+  /** How many responses have come. */
+  responses = 0;
 
   /** @param address istiod's plaintext gRPC address */
   constructor(address: string) {
@@ -77,6 +79,7 @@ export class Sidecar {
   }
 
   #take(response: DiscoveryResponse): void {
+    this.responses++;
     if (response.typeUrl === clusterUrl) {
       const names = response.resources
         .map(({ value }) => Cluster.decode(value).name)

@@ -1,13 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
-import { type Instance, type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
+import { RegistryView } from '#catalog/view.js';
+import type { Instance, RegistryService, ServiceKey } from '#model/service.js';
 import type { Cause, Listing, Source, SourceContext, SourceOutput, SourceState } from '#sources/contract.js';
 import { until } from '#test/servers/probes.js';
 
-/** Keeps what a source writes, by the rules of the contract, and counts it. */
+/** Keeps what a source writes, in a view as the engine does, and counts it. */
 export class Recorder implements SourceOutput {
-  readonly services = new Map<string, RegistryService>();
-  readonly unreadables = new Map<string, Error>();
+  readonly #view = new RegistryView('r', ({ cause }) => {
+    this.causes.push(cause.what);
+    this.fewest = Math.min(this.fewest, this.services.size);
+  });
+  readonly services = this.#view.services;
+  readonly unreadables = this.#view.unreadable;
   readonly states: SourceState[] = [];
   readonly causes: string[] = [];
   /** Services given to `update`, changed and removed. */
@@ -17,42 +22,26 @@ export class Recorder implements SourceOutput {
   lives = 0;
   /** Fewest services since this was last set; for what must never be emptied. */
   fewest = Number.POSITIVE_INFINITY;
-  readonly #touched = new Set<Set<string>>();
 
   listing(): Listing {
-    const added = new Map<string, RegistryService>();
-    const touched = new Set<string>();
-    this.#touched.add(touched);
+    const listing = this.#view.listing();
     return {
-      add: (services) => {
-        for (const service of services) added.set(serviceId(service.key), service);
-      },
+      add: (services) => listing.add(services),
       commit: (cause) => {
-        this.#touched.delete(touched);
-        for (const id of this.services.keys()) if (!added.has(id) && !touched.has(id)) this.services.delete(id);
-        for (const [id, service] of added) if (!touched.has(id)) this.services.set(id, service);
         this.listings++;
         this.states.push({ kind: 'live' });
-        this.#note(cause);
+        listing.commit(cause);
       },
     };
   }
 
   update(changed: readonly RegistryService[], removed: readonly ServiceKey[], cause: Cause): void {
-    for (const service of changed) {
-      this.services.set(this.#touch(service.key), service);
-      this.unreadables.delete(serviceId(service.key));
-    }
-    for (const key of removed) {
-      this.services.delete(this.#touch(key));
-      this.unreadables.delete(serviceId(key));
-    }
     this.updates += changed.length + removed.length;
-    this.#note(cause);
+    this.#view.update(changed, removed, cause);
   }
 
   unreadable(key: ServiceKey, error: Error): void {
-    this.unreadables.set(this.#touch(key), error);
+    this.#view.setUnreadable(key, error);
   }
 
   alive(): void {
@@ -79,17 +68,6 @@ export class Recorder implements SourceOutput {
 
   instances(name: string): readonly Instance[] {
     return this.named(name)?.instances ?? [];
-  }
-
-  #touch(key: ServiceKey): string {
-    const id = serviceId(key);
-    for (const touched of this.#touched) touched.add(id);
-    return id;
-  }
-
-  #note({ what }: Cause): void {
-    this.causes.push(what);
-    this.fewest = Math.min(this.fewest, this.services.size);
   }
 }
 

@@ -10,6 +10,8 @@ export interface ConsulOptions {
   readonly datacenter?: string;
   /** The agent's configuration as Consul's JSON, for example `{ acl: { enabled: true } }`. */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** With ACLs, a token that may see the nodes: the server is ready once it takes it. */
+  readonly token?: string;
 }
 
 // With the default of 5, the only server takes ten seconds to elect itself.
@@ -19,7 +21,7 @@ const FAST_ELECTION = { performance: { raft_multiplier: 1 } };
 export class Consul extends Server {
   readonly port: number;
 
-  constructor(ports: ConsulPorts, { datacenter = 'dc1', config = {} }: ConsulOptions) {
+  constructor(ports: ConsulPorts, { datacenter = 'dc1', config = {}, token }: ConsulOptions) {
     const folder = serverFolder('consul');
     const configFile = join(folder, 'config.json');
     const { http, server, serf } = ports;
@@ -51,7 +53,7 @@ export class Consul extends Server {
         ...Object.entries(flags).map(([flag, value]) => `-${flag}=${value}`),
       ],
       folder,
-      ready: () => canBeUsed(http, 'acl' in config),
+      ready: () => canBeUsed(http, 'acl' in config, token),
     });
     this.port = http;
   }
@@ -74,9 +76,12 @@ export async function startConsul(options: ConsulOptions = {}): Promise<Consul> 
   return new Consul(ports, options).start();
 }
 
-async function canBeUsed(port: number, acl: boolean): Promise<boolean> {
+async function canBeUsed(port: number, acl: boolean, token: string | undefined): Promise<boolean> {
   // A catalog query fails until there is a leader; then the leader writes the node. With ACLs, who has no token sees none.
-  const response = await fetch(`http://127.0.0.1:${port}/v1/catalog/nodes`, { signal: AbortSignal.timeout(2_000) });
+  const response = await fetch(`http://127.0.0.1:${port}/v1/catalog/nodes`, {
+    headers: token === undefined ? {} : { 'X-Consul-Token': token },
+    signal: AbortSignal.timeout(2_000),
+  });
   const nodes: unknown = await response.json();
-  return response.ok && Array.isArray(nodes) && (acl || nodes.length > 0);
+  return response.ok && Array.isArray(nodes) && (nodes.length > 0 || (acl && token === undefined));
 }

@@ -12,7 +12,6 @@ const OUTPUT_TAIL_CHARS = 4_000;
 /** How each toolchain is called in a message when it is missing. */
 const TOOL_HINTS: Readonly<Record<string, string>> = {
   go: 'Go 1.26 or newer',
-  java: 'a JDK of version 17 or newer',
   javac: 'a JDK of version 17 or newer',
   mvn: 'Apache Maven 3.8 or newer',
   npm: 'npm, which comes with Node',

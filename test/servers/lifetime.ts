@@ -27,6 +27,9 @@ function watch(): void {
     for (const step of lastSteps) step();
   });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => process.exit(128 + constants.signals[signal]));
+    // A program that handles the signal itself stops its servers in its own way.
+    process.once(signal, () => {
+      if (process.listenerCount(signal) === 0) process.exit(128 + constants.signals[signal]);
+    });
   }
 }

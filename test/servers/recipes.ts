@@ -60,7 +60,7 @@ function java(name: string, javac: readonly string[] = []): Recipe {
   return {
     name,
     lane: 'maven',
-    tools: ['java', 'javac', 'mvn'],
+    tools: ['javac', 'mvn'],
     steps: javac.length > 0 ? [dependencies, compile] : [dependencies],
   };
 }

@@ -91,10 +91,23 @@ spec:
     const entries = serviceEntries(mesh([both, endpoint('10.0.0.2', { https: 3 })], { ports }));
     expect(entries.map(({ name, body }) => [name, body.hosts, body.endpoints.map(({ ports }) => ports)])).to.deep.equal(
       [
-        ['orders.test.http', ['orders.test'], [{ http: 1 }]],
-        ['orders.test.https', ['orders.test'], [{ https: 2 }, { https: 3 }]],
+        ['orders.test.http-93599b33', ['orders.test'], [{ http: 1 }]],
+        ['orders.test.https-93599b33', ['orders.test'], [{ https: 2 }, { https: 3 }]],
       ],
     );
+  });
+
+  it('marks endpoints of one address with their number, since older istiods miss that one of them goes', () => {
+    const labels = (...endpoints: Endpoint[]) =>
+      only(serviceEntries(mesh(endpoints))).body.endpoints.map((e) => e.labels);
+    const [one, two, other] = [
+      endpoint('10.0.0.1', { http: 1 }),
+      endpoint('10.0.0.1', { http: 2 }),
+      endpoint('10.0.0.2', { http: 1 }),
+    ];
+    const mark = { 'pontoon.io/endpoints-at-address': '2' };
+    expect(labels(one, two, other)).to.deep.equal([mark, mark, {}]);
+    expect(labels(one, other)).to.deep.equal([{}, {}]);
   });
 
   it('keeps an emptied service', () => {

@@ -114,20 +114,23 @@ describe('ports', () => {
 
 describe('labels', () => {
   it('are made valid, and volatile or reserved keys stay out', () => {
-    expect(
-      endpointLabels({
-        version: 'v1',
-        'team name': 'a b',
-        timestamp: '1',
-        pid: '2',
-        'istio.io/rev': 'canary',
-        'security.istio.io/tlsMode': 'istio',
-        'topology.kubernetes.io/zone': 'z',
-        huge: 'x'.repeat(10_000),
-        empty: '',
-        '--': 'x',
-      }),
-    ).to.deep.equal({ 'team-name': 'a-b', version: 'v1' });
+    const { labels, unfit } = endpointLabels({
+      version: 'v1',
+      'team name': 'a b',
+      timestamp: '1',
+      pid: '2',
+      'istio.io/rev': 'canary',
+      'security.istio.io/tlsMode': 'istio',
+      'topology.kubernetes.io/zone': 'z',
+      huge: 'x'.repeat(10_000),
+      empty: '',
+      '--': 'x',
+    });
+    expect(labels).to.deep.equal({ 'team-name': 'a-b', version: 'v1' });
+    expect(unfit).to.deep.equal([
+      'metadata -- (1 characters) can be no label: a label has at most 63',
+      'metadata huge (10000 characters) can be no label: a label has at most 63',
+    ]);
   });
 });
 

@@ -107,6 +107,8 @@ describe('test servers: the process', () => {
       `;
       const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
         cwd: new URL('../../../', import.meta.url),
+        // A process that is killed cannot clear its own folders away.
+        env: { ...process.env, TMPDIR: serverFolder('parent') },
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       const [line] = await once(createInterface(parent.stdout), 'line');

@@ -20,9 +20,9 @@ function harness(ready = true) {
   set.apply({ set: [resource('b', '2'), resource('a', '1')], removed: [] });
   const responses: DiscoveryResponse[] = [];
   const flow = { open: true };
-  const stream = new XdsStream('s', 'peer', set, (message) => {
+  const stream: XdsStream = new XdsStream('s', 'peer', set, (message) => {
     responses.push(DiscoveryResponse.decode(message));
-    return flow.open;
+    if (flow.open) stream.written();
   });
   const request = (typeUrl: string, responseNonce = '', more: Partial<DiscoveryRequest> = {}) =>
     stream.request(DiscoveryRequest.fromPartial({ typeUrl, responseNonce, ...more }));
@@ -106,7 +106,7 @@ describe('xDS stream', () => {
     }
     expect(responses).to.have.length(1);
     flow.open = true;
-    stream.drained();
+    stream.written();
     expect(responses).to.have.length(2);
     expect(contents()).to.deep.equal(['a=6', 'b=2']);
   });

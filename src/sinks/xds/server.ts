@@ -105,7 +105,9 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> {
 
   #serve(call: ServerDuplexStream<DiscoveryRequest, Buffer>): void {
     const id = `${this.#instance}-${++this.#streamCount}`;
-    const stream = new XdsStream(id, call.getPeer(), this.#set, (message) => call.write(message));
+    const stream = new XdsStream(id, call.getPeer(), this.#set, (message) => {
+      call.write(message, () => stream.written());
+    });
     const log = this.#options.log.child({ client: id, peer: call.getPeer() });
     this.#streams.add(stream);
     log.info('xDS client connected');
@@ -117,7 +119,6 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> {
       if (request.errorDetail !== undefined)
         log.warn({ type: request.typeUrl, reason: request.errorDetail.message }, 'xDS client refused a response');
     });
-    call.on('drain', () => stream.drained());
     call.on('error', end);
     call.on('cancelled', end);
     call.on('end', () => {

@@ -47,20 +47,20 @@ export class XdsStream {
   readonly #id: string;
   readonly #peer: string;
   readonly #set: ResourceSet;
-  readonly #write: (message: Buffer) => boolean;
+  readonly #write: (message: Buffer) => void;
   readonly #connectedAt = Date.now();
   readonly #subscriptions = new Map<string, Subscription>();
   #node = '';
   #version = '';
   #requests = 0;
   #nonces = 0;
-  #blocked = false;
+  #writing = false;
 
   /**
    * @param id unique in this process; part of the nonces
-   * @param write takes an encoded DiscoveryResponse; answers false when the client reads too slowly: then nothing is written before {@link drained}
+   * @param write takes an encoded DiscoveryResponse; the next one comes after {@link written}
    */
-  constructor(id: string, peer: string, set: ResourceSet, write: (message: Buffer) => boolean) {
+  constructor(id: string, peer: string, set: ResourceSet, write: (message: Buffer) => void) {
     this.#id = id;
     this.#peer = peer;
     this.#set = set;
@@ -101,7 +101,7 @@ export class XdsStream {
   push(): boolean {
     let sent = false;
     for (const subscription of this.#subscriptions.values()) {
-      if (this.#blocked) break;
+      if (this.#writing) break;
       if (subscription.type === undefined) {
         if (subscription.due) this.#send(subscription, emptyVersion, 0, new Uint8Array());
         continue;
@@ -115,10 +115,10 @@ export class XdsStream {
     return sent;
   }
 
-  /** The client has read what was written: what has changed meanwhile goes out, as one. */
-  drained(): boolean {
-    this.#blocked = false;
-    return this.push();
+  /** The last message is on its way: what has changed meanwhile goes out, as one. */
+  written(): void {
+    this.#writing = false;
+    this.push();
   }
 
   state(): ClientState {
@@ -166,6 +166,7 @@ export class XdsStream {
     subscription.due = false;
     subscription.counts.sent++;
     subscription.sent = { version, count, bytes: message.length, nonce, at: Date.now() };
-    this.#blocked = !this.#write(message);
+    this.#writing = true;
+    this.#write(message);
   }
 }

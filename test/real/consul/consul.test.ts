@@ -5,6 +5,7 @@ import { fields } from '#adapters/consul/schema.js';
 import { ConsulSource } from '#adapters/consul/source.js';
 import { contextOf, type Recorder, type Running, run } from '#test/real/recorder.js';
 import { type Consul, startConsul } from '#test/servers/consul.js';
+import { requireServers } from '#test/servers/require.js';
 import { TestAgent } from './agent.js';
 
 function start(servers: readonly string[], more: object = {}): Running {
@@ -21,7 +22,8 @@ describe('Consul: a real server', function () {
   let agent: TestAgent;
   let running: Running;
 
-  before(async () => {
+  before(async function () {
+    await requireServers(this, 'consul');
     server = await startConsul();
     agent = new TestAgent(server.url);
     running = start([server.url]);
@@ -29,7 +31,7 @@ describe('Consul: a real server', function () {
   });
 
   after(async () => {
-    expect(await running?.stop()).to.be.lessThan(2_000);
+    if (running !== undefined) expect(await running.stop()).to.be.lessThan(2_000);
     await server?.stop();
   });
 
@@ -149,13 +151,14 @@ describe('Consul: a real server', function () {
 describe('Consul: a real server with ACLs', function () {
   this.timeout(120_000);
 
+  before(async function () {
+    await requireServers(this, 'consul');
+  });
+
   it('needs a token that may see the services, and keeps what a token no longer sees', async () => {
     const management = '11111111-2222-3333-4444-555555555555';
-    const acl = {
-      enabled: true,
-      default_policy: 'deny',
-      tokens: { initial_management: management, agent: management },
-    };
+    const tokens = { initial_management: management, agent: management };
+    const acl = { enabled: true, default_policy: 'deny', tokens };
     const server = await startConsul({ config: { acl }, token: management });
     const agent = new TestAgent(server.url, management);
     const stops: (() => Promise<number>)[] = [];
@@ -205,6 +208,10 @@ describe('Consul: a real server with ACLs', function () {
 describe('Consul: more services than blocking queries, on a real server', function () {
   this.timeout(180_000);
   const count = 300;
+
+  before(async function () {
+    await requireServers(this, 'consul');
+  });
 
   it('shows every kind of change soon, with few connections', async () => {
     const server = await startConsul();

@@ -6,6 +6,7 @@ import { EurekaSource } from '#adapters/eureka/source.js';
 import { contextOf, type Recorder, type Running, run } from '#test/real/recorder.js';
 import { type Eureka, startEureka } from '#test/servers/eureka.js';
 import { freePort } from '#test/servers/ports.js';
+import { requireServers } from '#test/servers/require.js';
 import { type TestLease, TestLeases } from './leases.js';
 
 function start(servers: readonly string[], more: object = {}): Running {
@@ -21,7 +22,8 @@ describe('Eureka: a real server', function () {
   let leases: TestLeases;
   let running: Running;
 
-  before(async () => {
+  before(async function () {
+    await requireServers(this, 'eureka');
     server = await startEureka();
     leases = new TestLeases(server.url);
     running = start([server.url]);
@@ -30,7 +32,7 @@ describe('Eureka: a real server', function () {
 
   after(async () => {
     leases?.stop();
-    expect(await running?.stop()).to.be.lessThan(2_000);
+    if (running !== undefined) expect(await running.stop()).to.be.lessThan(2_000);
     await server?.stop();
   });
 
@@ -123,6 +125,10 @@ describe('Eureka: a real server', function () {
 describe('Eureka: a real server without deltas', function () {
   this.timeout(120_000);
 
+  before(async function () {
+    await requireServers(this, 'eureka');
+  });
+
   it('is read in full each time, overrides included', async () => {
     const server = await startEureka({ settings: { 'eureka.server.disable-delta': true } });
     const leases = new TestLeases(server.url);
@@ -146,6 +152,10 @@ describe('Eureka: a real server without deltas', function () {
 
 describe('Eureka: two real peers', function () {
   this.timeout(180_000);
+
+  before(async function () {
+    await requireServers(this, 'eureka');
+  });
 
   it('are read one for the other, and nothing is lost when one goes', async () => {
     const [first, second] = [await freePort(), await freePort()];

@@ -4,11 +4,16 @@ import { fields } from '#adapters/eureka/schema.js';
 import { EurekaSource } from '#adapters/eureka/source.js';
 import { contextOf, run } from '#test/real/recorder.js';
 import { startEureka } from '#test/servers/eureka.js';
+import { requireServers } from '#test/servers/require.js';
 import { startSpringCloud } from '#test/servers/springcloud.js';
 import { TestLeases } from './leases.js';
 
 describe('Eureka: a real Spring Cloud application', function () {
   this.timeout(180_000);
+
+  before(async function () {
+    await requireServers(this, 'eureka', 'springcloud');
+  });
 
   it('comes, is taken out of service, restarts, is killed and goes', async () => {
     const server = await startEureka();

@@ -1,0 +1,183 @@
+import { z } from 'zod';
+import { HttpError, HttpServers } from '#sources/http.js';
+import { Login } from './login.js';
+import { hostAndPort, type NacosConfig } from './schema.js';
+
+/** Names one service within one Nacos. `namespace` is an id; the default one is `public` in all versions. */
+export interface ServiceName {
+  readonly namespace: string;
+  readonly group: string;
+  readonly name: string;
+}
+
+/** One page of a list of services. */
+export interface Page<Item> {
+  /** How many there are on all pages together. */
+  readonly total: number;
+  readonly items: readonly Item[];
+}
+
+export interface Namespace {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** One question, and how a version asks it and answers. */
+interface Dialect<Answer> {
+  readonly path: string;
+  readonly answer: z.ZodType<Answer>;
+}
+
+type GroupedService = Pick<ServiceName, 'group' | 'name'>;
+
+const service = z
+  .object({ name: z.string().min(1), groupName: z.string().min(1) })
+  .transform(({ name, groupName }): GroupedService => ({ group: groupName, name: plainName(name) }));
+
+const allServices: readonly Dialect<Page<GroupedService>>[] = [
+  {
+    path: '/v3/admin/ns/service/list?',
+    answer: z
+      .object({ data: z.object({ totalCount: z.number(), pageItems: z.array(service) }) })
+      .transform(({ data }) => ({ total: data.totalCount, items: data.pageItems })),
+  },
+  {
+    path: '/v1/ns/catalog/services?withInstances=false&hasIpCount=false&',
+    answer: z
+      .object({ count: z.number(), serviceList: z.array(service) })
+      .transform(({ count, serviceList }) => ({ total: count, items: serviceList })),
+  },
+];
+
+const servicesOfGroup: readonly Dialect<Page<string>>[] = [
+  {
+    path: '/v1/ns/service/list?',
+    answer: z
+      .object({ count: z.number(), doms: z.array(z.string().min(1)) })
+      .transform(({ count, doms }) => ({ total: count, items: doms.map(plainName) })),
+  },
+];
+
+const namespace = z
+  .object({ namespace: z.string(), namespaceShowName: z.string() })
+  .transform((one): Namespace => ({ id: one.namespace || 'public', name: one.namespaceShowName }));
+const namespaceList = z.object({ data: z.array(namespace) }).transform(({ data }): readonly Namespace[] => data);
+
+const namespaces: readonly Dialect<readonly Namespace[]>[] = [
+  { path: '/v3/admin/core/namespace/list?', answer: namespaceList },
+  { path: '/v1/console/namespaces?', answer: namespaceList },
+];
+
+const version = z.string().min(1);
+const versions: readonly Dialect<string>[] = [
+  {
+    path: '/v3/admin/core/state?',
+    answer: z.object({ data: z.object({ version }) }).transform(({ data }) => data.version),
+  },
+  { path: '/v1/console/server/state?', answer: z.object({ version }).transform((state) => state.version) },
+];
+
+/**
+ * The HTTP API of Nacos 1 to 3: what gRPC cannot answer (services of all groups, namespaces), and all that there is for Nacos 1.
+ * Each question is asked the way the newest version wants it, and the way of older ones where that is unknown.
+ */
+export class HttpApi {
+  /** For gRPC, which takes the same tokens. */
+  readonly login: Login;
+  readonly #http: HttpServers;
+  /** The dialect that was understood last, per question. */
+  readonly #spoken = new Map<readonly Dialect<unknown>[], Dialect<unknown>>();
+
+  /** @throws Error of the file system if a certificate cannot be read */
+  constructor(config: NacosConfig) {
+    const scheme = config.tls === undefined ? 'http' : 'https';
+    this.#http = new HttpServers({
+      servers: config.servers.map((server) => `${scheme}://${hostAndPort(server)}${config.contextPath}`),
+      tls: config.tls,
+      connections: 8,
+    });
+    this.login = new Login(this.#http, config.auth);
+  }
+
+  /** One page of the services of all groups. @throws HttpError */
+  allServices(namespaceId: string, pageNo: number, pageSize: number, signal: AbortSignal) {
+    return this.#ask(allServices, { namespaceId, pageNo: `${pageNo}`, pageSize: `${pageSize}` }, signal);
+  }
+
+  /** One page of the names of one group's services. @throws HttpError */
+  servicesOfGroup(namespaceId: string, groupName: string, pageNo: number, pageSize: number, signal: AbortSignal) {
+    const query = { namespaceId, groupName, pageNo: `${pageNo}`, pageSize: `${pageSize}` };
+    return this.#ask(servicesOfGroup, query, signal);
+  }
+
+  /** @throws HttpError */
+  namespaces(signal: AbortSignal): Promise<readonly Namespace[]> {
+    return this.#ask(namespaces, {}, signal);
+  }
+
+  /** A JSON answer of one path, with the token where there is a user. @throws HttpError */
+  get(path: string, signal: AbortSignal, headers: Readonly<Record<string, string>> = {}): Promise<unknown> {
+    return this.login.use(signal, isRefusal, (token) =>
+      this.#http.json(path, {
+        signal,
+        headers: token === undefined ? headers : { ...headers, authorization: `Bearer ${token}` },
+      }),
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.#http.close();
+  }
+
+  async #ask<Answer>(
+    dialects: readonly Dialect<Answer>[],
+    query: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<Answer> {
+    const spoken = dialects.find((dialect) => this.#spoken.get(dialects) === dialect);
+    const inTurn = spoken === undefined ? dialects : [spoken, ...dialects.filter((other) => other !== spoken)];
+    let refusal: HttpError | undefined;
+    for (const dialect of inTurn) {
+      try {
+        const answer = dialect.answer.parse(await this.get(dialect.path + new URLSearchParams(query), signal));
+        this.#spoken.set(dialects, dialect);
+        return answer;
+      } catch (error) {
+        if (error instanceof z.ZodError)
+          throw new HttpError(`${dialect.path} answered something else: ${z.prettifyError(error)}`, 200);
+        if (!(error instanceof HttpError) || ![403, 404, 410].includes(error.status ?? 0)) throw error;
+        // That it is forbidden says more than that the other ways are unknown.
+        if (refusal?.status !== 403) refusal = error;
+        if (error.status === 403) break;
+      }
+    }
+    throw await this.#explained(refusal, signal);
+  }
+
+  async #explained(refusal: HttpError | undefined, signal: AbortSignal): Promise<HttpError> {
+    const found = await this.#version(signal);
+    const hint =
+      refusal?.status === 403
+        ? 'does not allow this question to this user (Nacos 3 wants an administrator; groups that are listed by exact name need none)'
+        : 'does not have this question in its API (see api and contextPath in the configuration)';
+    return new HttpError(`Nacos ${found} ${hint}: ${refusal?.message}`, refusal?.status);
+  }
+
+  async #version(signal: AbortSignal): Promise<string> {
+    for (const { path, answer } of versions) {
+      const state = answer.safeParse(await this.get(path, signal).catch(() => undefined));
+      if (state.success) return state.data;
+    }
+    return 'of unknown version';
+  }
+}
+
+/** `name` of `group@@name`, the form in which some answers have it. */
+export function plainName(name: string): string {
+  const end = name.indexOf('@@');
+  return end === -1 ? name : name.slice(end + 2);
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof HttpError && (error.status === 401 || error.status === 403);
+}

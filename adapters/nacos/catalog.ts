@@ -1,0 +1,117 @@
+import type { Logger } from 'pino';
+import { nameFilter } from '#config/fields.js';
+import { HttpError } from '#sources/http.js';
+import type { HttpApi, Page, ServiceName } from './api.js';
+import type { NacosConfig } from './schema.js';
+
+/** Services per page of a list. */
+const pageSize = 1_000;
+
+/** Dubbo writes these beside its application's services; they are no services of this kind. */
+const dubbo = /^(providers|consumers|configurators|routers):/;
+
+export type ServicesOfGroup = HttpApi['servicesOfGroup'];
+
+export interface CatalogOptions {
+  readonly config: NacosConfig;
+  readonly includes: (serviceName: string) => boolean;
+  readonly log: Logger;
+  readonly api: HttpApi;
+  /** Asks for a page of one group's services, where groups are listed by exact name. */
+  readonly servicesOfGroup: ServicesOfGroup;
+}
+
+/** Which services there are: those of the wanted namespaces, groups and names. */
+export class Catalog {
+  readonly #options: CatalogOptions;
+  readonly #isWantedGroup: (group: string) => boolean;
+  /** Ids of the configured namespaces that were found, by the name in the configuration. */
+  readonly #ids = new Map<string, string>();
+
+  constructor(options: CatalogOptions) {
+    this.#options = options;
+    this.#isWantedGroup = nameFilter(options.config.groups, []);
+  }
+
+  /**
+   * Lists all wanted services.
+   * @throws Error if any part cannot be had: the list is complete or none at all
+   */
+  async list(signal: AbortSignal): Promise<ServiceName[]> {
+    const found: ServiceName[] = [];
+    for (const { id, certain } of await this.#namespaces(signal)) {
+      const services = await this.#servicesOf(id, signal);
+      if (services.length === 0 && !certain)
+        throw new Error(
+          `there is no namespace "${id}": none was found by this name or id, and as an id it has no services`,
+        );
+      found.push(...services);
+    }
+    return found.filter(({ name }) => !dubbo.test(name) && this.#options.includes(name));
+  }
+
+  async #servicesOf(namespace: string, signal: AbortSignal): Promise<ServiceName[]> {
+    const { config, api, servicesOfGroup } = this.#options;
+    if (config.groups.some(isGlob)) {
+      const services = await allPages((pageNo) => api.allServices(namespace, pageNo, pageSize, signal), nameInGroup);
+      return services.filter(({ group }) => this.#isWantedGroup(group)).map((service) => ({ namespace, ...service }));
+    }
+    const found: ServiceName[] = [];
+    for (const group of config.groups) {
+      const names = await allPages((pageNo) => servicesOfGroup(namespace, group, pageNo, pageSize, signal), String);
+      found.push(...names.map((name) => ({ namespace, group, name })));
+    }
+    return found;
+  }
+
+  /** `certain`: the servers know it. Nacos serves instances of namespaces that it does not list, so that those may be right, too. */
+  async #namespaces(signal: AbortSignal): Promise<{ readonly id: string; readonly certain: boolean }[]> {
+    const { config, api, log } = this.#options;
+    const all = config.namespaces.includes('*');
+    const isKnown = (wanted: string) => wanted === 'public' || this.#ids.has(wanted);
+    if (all || !config.namespaces.every(isKnown)) {
+      try {
+        const listed = await api.namespaces(signal);
+        if (all) return listed.map(({ id }) => ({ id, certain: true }));
+        for (const wanted of config.namespaces) {
+          const match = listed.find(({ id }) => id === wanted) ?? listed.find(({ name }) => name === wanted);
+          if (match !== undefined) this.#ids.set(wanted, match.id);
+        }
+      } catch (error) {
+        const unasked = error instanceof HttpError && [403, 404, 410].includes(error.status ?? 0);
+        if (all || !unasked) throw error;
+        log.debug({ err: error }, 'namespaces cannot be listed and are taken as ids');
+      }
+    }
+    const ids = new Map(config.namespaces.map((wanted) => [this.#ids.get(wanted) ?? wanted, isKnown(wanted)]));
+    return [...ids].map(([id, certain]) => ({ id, certain }));
+  }
+}
+
+/** Reads page after page. A list that changes meanwhile does not add up and is read again, a few times. */
+async function allPages<Item>(
+  page: (pageNo: number) => Promise<Page<Item>>,
+  idOf: (item: Item) => string,
+): Promise<Item[]> {
+  let difference = '';
+  for (let attempt = 0; attempt < 3; attempt++) {
+    const found = new Map<string, Item>();
+    let answer: Page<Item>;
+    let pageNo = 1;
+    do {
+      answer = await page(pageNo++);
+      for (const item of answer.items) found.set(idOf(item), item);
+    } while (answer.items.length > 0 && found.size < answer.total);
+    if (found.size === answer.total) return [...found.values()];
+    difference = `${found.size} of ${answer.total}`;
+  }
+  throw new Error(`the list of services is not complete: ${difference} services on its pages`);
+}
+
+function nameInGroup({ group, name }: { group: string; name: string }): string {
+  return `${group}@@${name}`;
+}
+
+function isGlob(group: string): boolean {
+  return /[*?[\]{}()!]/.test(group);
+}

@@ -1,0 +1,41 @@
+import type { SourceContext } from '#sources/contract.js';
+import type { ServiceName } from './api.js';
+import type { NacosConfig } from './schema.js';
+
+/** What a client tells on its own. */
+export interface Watcher {
+  /**
+   * A subscribed service changed, or may have.
+   * @param ask gives what the server says of it: see decode.ts
+   * @returns when the change has been dealt with; never rejects
+   */
+  changed(service: ServiceName, ask: () => Promise<unknown>): Promise<void>;
+  alive(): void;
+  /** The subscriptions are lost, and the client with them. */
+  lost(reason: Error): void;
+}
+
+/** A way to read Nacos's services. Whatever it cannot read is an error, never an empty answer. */
+export interface NacosClient {
+  /** All wanted services; complete, or an error. */
+  list(): Promise<ServiceName[]>;
+  /** Asks for a service, and for its changes from now on. */
+  subscribe(service: ServiceName): Promise<unknown>;
+  /** Ends the subscription, as well as it can. */
+  unsubscribe(service: ServiceName): Promise<void>;
+  /** Asks for a service once, in the plainest way. */
+  query(service: ServiceName): Promise<unknown>;
+  /** Ends all connections. */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes clients of one registry. Fails as long as no server can be reached or logged in at.
+ * @param signal ends all that the client does
+ */
+export type Connect = (watcher: Watcher, signal: AbortSignal) => Promise<NacosClient>;
+
+export interface ClientOptions {
+  readonly config: NacosConfig;
+  readonly context: SourceContext;
+}

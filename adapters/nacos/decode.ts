@@ -1,0 +1,98 @@
+import { parseAddress, parsePort, short } from '#model/address.js';
+import type { Instance, Metadata, RegistryService, Rejection, ServiceKey } from '#model/service.js';
+
+/**
+ * Reads what Nacos says of one service: the ServiceInfo of a gRPC answer or push, or the answer of `/v1/ns/instance/list`. An instance that
+ * cannot be used is rejected and never drops the others. Weights stay in Nacos's scale (1 is as any other, 0 takes out). Instances are in the
+ * order of their ids, so that equal contents are equal values.
+ * @throws Error if it is no such answer: not an object, or without a list of hosts
+ */
+export function decodeService(key: ServiceKey, info: unknown): RegistryService {
+  const hosts = isRecord(info) ? info.hosts : undefined;
+  if (!isRecord(info) || !Array.isArray(hosts))
+    throw new Error(`expected a service with its list of hosts, found ${short(JSON.stringify(info) ?? 'nothing')}`);
+  const rejected: Rejection[] = [];
+  const byEndpoint = new Map<string, Instance>();
+  hosts.forEach((host: unknown, index) => {
+    try {
+      const instance = decodeInstance(host);
+      const endpoint = `${instance.address} ${instance.ports[0]?.number}`;
+      const other = byEndpoint.get(endpoint);
+      // One address and port may stand in two clusters, and is one endpoint all the same.
+      const [kept, dropped] =
+        other !== undefined && rank(other) >= rank(instance) ? [other, instance] : [instance, other];
+      byEndpoint.set(endpoint, kept);
+      if (dropped !== undefined)
+        rejected.push({ record: dropped.id, reason: `has the same address and port as ${kept.id}` });
+    } catch (error) {
+      rejected.push({ record: recordOf(host, index), reason: error instanceof Error ? error.message : String(error) });
+    }
+  });
+  return {
+    key,
+    kind: 'nacos',
+    ports: [],
+    metadata: info.reachProtectionThreshold === true ? { reachProtectionThreshold: 'true' } : {},
+    instances: [...byEndpoint.values()].sort((a, b) => compare(a.id, b.id)),
+    rejected: rejected.sort((a, b) => compare(a.record, b.record)),
+    consumers: [],
+  };
+}
+
+/** @throws Error that says what is wrong with it */
+function decodeInstance(host: unknown): Instance {
+  if (!isRecord(host)) throw new Error(`expected an instance, found ${short(JSON.stringify(host))}`);
+  if (typeof host.ip !== 'string') throw new Error(`ip is ${short(JSON.stringify(host.ip) ?? 'missing')}`);
+  const address = parseAddress(host.ip).text;
+  const number = parsePort(host.port);
+  const weight = host.weight ?? 1;
+  if (typeof weight !== 'number' || !Number.isFinite(weight) || weight < 0)
+    throw new Error(`weight ${short(JSON.stringify(weight))} is not a number from 0 on`);
+  const cluster = typeof host.clusterName === 'string' ? host.clusterName : '';
+  const metadata = decodeMetadata(host.metadata, cluster);
+  return {
+    id:
+      typeof host.instanceId === 'string' && host.instanceId !== ''
+        ? host.instanceId
+        : `${address}#${number}#${cluster}`,
+    address,
+    ports: [{ name: '', protocol: 'http', number }],
+    status: host.enabled === false ? 'disabled' : host.healthy === false ? 'unhealthy' : 'healthy',
+    weight,
+    zone: metadata.zone ?? '',
+    locality: undefined,
+    network: undefined,
+    metadata,
+    changedAt: 0,
+  };
+}
+
+/** Nacos's clients send strings only; others are read as text. The cluster has no place of its own in the model. */
+function decodeMetadata(metadata: unknown, cluster: string): Metadata {
+  const pairs = isRecord(metadata) ? Object.entries(metadata) : [];
+  const texts = pairs
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => [name, typeof value === 'string' ? value : JSON.stringify(value)] as const);
+  return { ...(cluster === '' ? {} : { cluster }), ...Object.fromEntries(texts) };
+}
+
+/** Which of two records for one endpoint counts: the one that may be called. */
+function rank({ status }: Instance): number {
+  return ['disabled', 'unhealthy', 'healthy'].indexOf(status);
+}
+
+function recordOf(host: unknown, index: number): string {
+  if (isRecord(host)) {
+    if (typeof host.instanceId === 'string' && host.instanceId !== '') return short(host.instanceId);
+    if (typeof host.ip === 'string') return short(`${host.ip}:${host.port}`);
+  }
+  return `host ${index}`;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

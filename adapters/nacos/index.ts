@@ -1,0 +1,26 @@
+import { defineAdapter } from '#sources/contract.js';
+import { connectGrpc } from './grpc.js';
+import { connectHttp } from './http.js';
+import { fields } from './schema.js';
+import { NacosSource } from './source.js';
+
+/** Reads Nacos: see README.md. */
+export const nacos = defineAdapter({
+  type: 'nacos',
+  description: 'Services of Nacos 1, 2 and 3',
+  fields,
+  kinds: {
+    nacos: {
+      host: '{{ service.name }}.{{ service.group }}.{{ service.namespace }}.nacos',
+      nominalWeight: 1,
+      protocol: 'http',
+    },
+  },
+  staleAfter: 60_000,
+  source: (config, context) =>
+    new NacosSource({
+      context,
+      connect: (config.api === 'grpc' ? connectGrpc : connectHttp)({ config, context }),
+      pollInterval: config.pollInterval,
+    }),
+});

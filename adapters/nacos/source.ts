@@ -1,0 +1,87 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ExponentialBackoff } from 'cockatiel';
+import type { Source, SourceContext, SourceOutput } from '#sources/contract.js';
+import type { Connect, NacosClient, Watcher } from './client.js';
+import { ConnectionReset } from './connection.js';
+import { Services } from './services.js';
+
+/** ms between two attempts to connect, jittered: the first and the most. */
+const retry = { initialDelay: 200, maxDelay: 15_000 };
+
+export interface NacosSourceOptions {
+  readonly context: SourceContext;
+  readonly connect: Connect;
+  /** ms between two looks at the list of services. */
+  readonly pollInterval: number;
+}
+
+/**
+ * Lists the services, subscribes to each, and follows list and changes. When the servers are lost, what is known stays; it connects anew,
+ * subscribes to everything again, and is live when all of it has been answered.
+ */
+export class NacosSource implements Source {
+  readonly #options: NacosSourceOptions;
+
+  constructor(options: NacosSourceOptions) {
+    this.#options = options;
+  }
+
+  async run(out: SourceOutput, signal: AbortSignal): Promise<void> {
+    const { context } = this.#options;
+    const services = new Services(context.registry, out);
+    const backoff = new ExponentialBackoff(retry);
+    let pause = backoff.next();
+    out.state({ kind: 'connecting' });
+    while (!signal.aborted) {
+      try {
+        await this.#session(services, out, signal, () => {
+          pause = backoff.next();
+        });
+      } catch (reason) {
+        if (signal.aborted) return;
+        const error = asError(reason);
+        // A server that sends us to another one has not left us without one.
+        if (!(error instanceof ConnectionReset)) out.state({ kind: services.committed ? 'stale' : 'failed', error });
+      }
+      await sleep(pause.duration, undefined, { signal }).catch(() => {});
+      pause = pause.next(undefined);
+    }
+  }
+
+  /** @throws Error: why the session ended; never returns */
+  async #session(services: Services, out: SourceOutput, signal: AbortSignal, synced: () => void): Promise<never> {
+    const { connect, pollInterval } = this.#options;
+    const end = new AbortController();
+    const session = AbortSignal.any([signal, end.signal]);
+    const watcher: Watcher = {
+      changed: (service, ask) => services.changed(service, ask),
+      alive: () => out.alive(),
+      lost: (reason) => end.abort(reason),
+    };
+    let client: NacosClient | undefined;
+    try {
+      client = await connect(watcher, session);
+      if (!services.committed) out.state({ kind: 'syncing' });
+      await services.sync(client, session);
+      synced();
+      for (let error: Error | undefined; ; ) {
+        await sleep(pollInterval, undefined, { signal: session });
+        const before = error;
+        error = await services.poll().then(() => undefined, asError);
+        session.throwIfAborted();
+        if (error !== undefined) out.state({ kind: 'stale', error });
+        else if (before !== undefined) out.state({ kind: 'live' });
+      }
+    } catch (error) {
+      // What fails because the session ended says less than why it did.
+      end.abort(error);
+      throw end.signal.reason;
+    } finally {
+      await client?.close();
+    }
+  }
+}
+
+function asError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason));
+}

@@ -1,0 +1,60 @@
+import type { Nacos } from '#test/servers/nacos.js';
+
+/** An instance as it is registered over HTTP: persistent, so that it needs no heartbeats and survives a restart of the server. */
+export interface Registration {
+  readonly service: string;
+  readonly port: number;
+  readonly group?: string;
+  /** The namespace's id. */
+  readonly namespace?: string;
+  readonly cluster?: string;
+  readonly weight?: number;
+}
+
+/** Registers and deregisters instances on 127.0.0.1 over HTTP, in the API of the server's version. */
+export class Registrations {
+  readonly #nacos: Nacos;
+
+  constructor(nacos: Nacos) {
+    this.#nacos = nacos;
+  }
+
+  async register(registration: Registration): Promise<void> {
+    await this.#send('POST', this.#instances, query(registration));
+  }
+
+  async deregister(registration: Registration): Promise<void> {
+    await this.#send('DELETE', this.#instances, query(registration));
+  }
+
+  async createNamespace(id: string, name: string): Promise<void> {
+    const fields = { customNamespaceId: id, namespaceId: id, namespaceName: name, namespaceDesc: name };
+    await this.#send('POST', this.#isOld ? '/v1/console/namespaces' : '/v3/admin/core/namespace', fields);
+  }
+
+  get #isOld(): boolean {
+    return this.#nacos.version === '2.3.2';
+  }
+
+  get #instances(): string {
+    return this.#isOld ? '/v1/ns/instance' : '/v3/client/ns/instance';
+  }
+
+  async #send(method: string, path: string, fields: Record<string, string>): Promise<void> {
+    const response = await fetch(`${this.#nacos.url}${path}?${new URLSearchParams(fields)}`, { method });
+    if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${await response.text()}`);
+  }
+}
+
+function query({ service, port, group, namespace, cluster, weight }: Registration): Record<string, string> {
+  return {
+    serviceName: service,
+    groupName: group ?? 'DEFAULT_GROUP',
+    namespaceId: namespace ?? 'public',
+    clusterName: cluster ?? 'DEFAULT',
+    ip: '127.0.0.1',
+    port: `${port}`,
+    weight: `${weight ?? 1}`,
+    ephemeral: 'false',
+  };
+}

@@ -1,0 +1,271 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'chai';
+import { z } from 'zod';
+import { fields } from '#adapters/consul/schema.js';
+import { ConsulSource } from '#adapters/consul/source.js';
+import { contextOf, type Running, run } from '#test/real/recorder.js';
+
+type Catalog = Record<string, string[]>;
+type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** A fake, for what a real agent does not do on demand: wrong answers, an index that falls, two agents that disagree. */
+class FakeConsul {
+  index = 10;
+  readonly questions: URL[] = [];
+  /** Answers instead, by the beginning of the path. */
+  readonly wrong = new Map<string, Handler>();
+  #catalog: Catalog;
+  readonly #waiting = new Set<() => void>();
+  readonly #server: Server;
+
+  constructor(catalog: Catalog) {
+    this.#catalog = catalog;
+    this.#server = createServer((request, response) => this.#answer(request, response));
+  }
+
+  async start(): Promise<string> {
+    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  /** Changes what it holds, and answers the waiting. */
+  holds(catalog: Catalog, index = this.index + 1): void {
+    this.#catalog = catalog;
+    this.index = index;
+    this.wake();
+  }
+
+  /** Ends all waits, as if their time were up. */
+  wake(): void {
+    for (const answer of this.#waiting) answer();
+    this.#waiting.clear();
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    const url = new URL(request.url ?? '/', 'http://fake');
+    this.questions.push(url);
+    const wrong = [...this.wrong].find(([path]) => url.pathname.startsWith(path))?.[1];
+    const answer = () => {
+      response.setHeader('x-consul-index', String(this.index)).setHeader('content-type', 'application/json');
+      response.end(JSON.stringify(this.#body(url.pathname)));
+    };
+    if (wrong !== undefined) wrong(request, response);
+    else if (Number(url.searchParams.get('index') ?? 0) === this.index) this.#waiting.add(answer);
+    else answer();
+  }
+
+  #body(path: string): unknown {
+    if (path === '/v1/catalog/services')
+      return Object.fromEntries(['consul', ...Object.keys(this.#catalog)].map((name) => [name, []]));
+    if (path === '/v1/health/state/any') return [];
+    const name = decodeURIComponent(path.split('/').at(-1) ?? '');
+    return (this.#catalog[name] ?? []).map((id) => ({
+      Node: { Node: 'n1', Address: '10.0.0.1' },
+      Service: { ID: id, Service: name, Port: 80 },
+      Checks: [],
+    }));
+  }
+}
+
+describe('Consul: source, against a fake agent', () => {
+  const fakes: FakeConsul[] = [];
+  let running: Running | undefined;
+
+  async function fake(catalog: Catalog): Promise<{ server: FakeConsul; url: string }> {
+    const server = new FakeConsul(catalog);
+    fakes.push(server);
+    return { server, url: await server.start() };
+  }
+
+  function start(servers: string[], more: object = {}, includes?: (name: string) => boolean): Running {
+    const config = z.object(fields).parse({ servers, wait: '1s', timeout: '300ms', ...more });
+    running = run(new ConsulSource(config, contextOf('co', includes)));
+    return running;
+  }
+
+  afterEach(async () => {
+    await running?.stop();
+    await Promise.all(fakes.splice(0).map((each) => each.close()));
+  });
+
+  const two: Catalog = { web: ['w1', 'w2'], 'a/b c': ['x'] };
+
+  const faults: Record<string, Handler> = {
+    'an HTML page': (_, response) =>
+      response.setHeader('x-consul-index', '11').setHeader('content-type', 'text/html').end('<html>'),
+    'a page without an index': (_, response) => response.setHeader('content-type', 'text/html').end('<html>'),
+    'an empty body': (_, response) => response.setHeader('x-consul-index', '11').end(),
+    null: (_, response) =>
+      response.setHeader('x-consul-index', '11').setHeader('content-type', 'application/json').end('null'),
+    'half an answer': (_, response) =>
+      response.setHeader('x-consul-index', '11').setHeader('content-type', 'application/json').end('{"we'),
+    'a body that ends early': (_, response) => {
+      response.writeHead(200, { 'content-length': '5000', 'x-consul-index': '11' }).write('{"web":[],');
+      setTimeout(() => response.destroy(), 20);
+    },
+    silence: () => {},
+    '500 No cluster leader': (_, response) => response.writeHead(500).end('No cluster leader'),
+    429: (_, response) => response.writeHead(429).end(),
+    403: (_, response) => response.writeHead(403).end('ACL not found'),
+  };
+
+  for (const [what, fault] of Object.entries(faults)) {
+    it(`keeps all services when the list is ${what}, and recovers`, async function () {
+      this.timeout(20_000);
+      const { server, url } = await fake(two);
+      const { out, until } = start([url]);
+      await until('live', () => out.services.size === 2);
+      server.wrong.set('/v1/', fault);
+      server.wake();
+      await until('stale', () => out.now === 'stale');
+      await sleep(500);
+      expect(out.services.size).to.equal(2);
+      expect(out.instances('web')).to.have.length(2);
+      server.wrong.clear();
+      server.holds({ ...two, more: ['m1'] });
+      await until('live again', () => out.now === 'live' && out.services.size === 3);
+      expect(out.fewest).to.equal(2);
+    });
+
+    it(`keeps a service when its answer is ${what}, shows that, and recovers`, async function () {
+      this.timeout(20_000);
+      const { server, url } = await fake(two);
+      const { out, until } = start([url]);
+      await until('live', () => out.services.size === 2);
+      server.wrong.set('/v1/health/service/web', fault);
+      server.wake();
+      await until('unreadable', () => out.unreadables.size === 1);
+      expect(out.instances('web')).to.have.length(2);
+      expect(out.now).to.equal('live');
+      server.wrong.clear();
+      server.holds({ ...two, web: ['w3'] });
+      await until('readable', () => out.unreadables.size === 0 && out.instances('web')[0]?.id === 'n1/w3');
+    });
+  }
+
+  it('notices an answer that is cut off at once, not when its time is up', async () => {
+    const { server, url } = await fake(two);
+    const { out, until } = start([url], { timeout: '60s' });
+    await until('live', () => out.services.size === 2);
+    server.wrong.set('/v1/', faults['a body that ends early'] as Handler);
+    server.wake();
+    await until('stale', () => out.now === 'stale', 2_000);
+    expect(out.reason).to.include('closed before the answer was complete');
+  });
+
+  it('asks another agent, with a quorum, before a service is empty', async () => {
+    const [first, second] = [await fake(two), await fake(two)];
+    const { out, until } = start([first.url, second.url]);
+    await until('live', () => out.services.size === 2);
+    first.server.holds({ ...two, web: [] });
+    await until('asked', () => second.server.questions.length > 0);
+    const [question] = second.server.questions;
+    expect(question?.pathname).to.equal('/v1/health/service/web');
+    expect([...(question?.searchParams.keys() ?? [])]).to.deep.equal(['consistent']);
+    await sleep(200);
+    expect(out.instances('web')).to.have.length(2);
+    second.server.holds({ ...two, web: [] });
+    first.server.holds({ ...two, web: [] });
+    await until('empty', () => out.instances('web').length === 0);
+    expect(out.named('web')).to.not.equal(undefined);
+  });
+
+  it('asks another agent before services go, and believes only both', async function () {
+    this.timeout(20_000);
+    const [first, second] = [await fake(two), await fake(two)];
+    const { out, until } = start([first.url, second.url]);
+    await until('live', () => out.services.size === 2);
+    first.server.holds({});
+    await until('asked', () => second.server.questions.length > 2);
+    second.server.wrong.set('/v1/', faults['500 No cluster leader'] as Handler);
+    first.server.wrong.set('/v1/health', faults['500 No cluster leader'] as Handler);
+    await sleep(500);
+    expect(out.services.size).to.equal(2);
+    second.server.wrong.clear();
+    first.server.wrong.clear();
+    second.server.holds({ web: ['w1'] });
+    first.server.holds({});
+    await until('one gone', () => out.services.size === 1);
+    expect(out.named('web')).to.not.equal(undefined);
+  });
+
+  it('starts again when the index falls', async () => {
+    const { server, url } = await fake(two);
+    const { out, until } = start([url]);
+    await until('live', () => out.services.size === 2);
+    server.holds({ ...two, web: ['w9'], more: ['m1'] }, 3);
+    await until('new content', () => out.instances('web')[0]?.id === 'n1/w9' && out.named('more') !== undefined);
+    const asked = server.questions.filter(({ pathname }) => pathname === '/v1/health/service/web');
+    await until('blocking again', () => asked.length > 0 && server.questions.at(-1)?.searchParams.get('index') === '3');
+  });
+
+  it('goes over to another agent when one is away', async () => {
+    const [first, second] = [await fake(two), await fake(two)];
+    const { out, until } = start([first.url, second.url]);
+    await until('live', () => out.services.size === 2);
+    await first.server.close();
+    second.server.holds({ ...two, more: ['m1'] });
+    await until('from the second', () => out.services.size === 3);
+    expect(out.states.map(({ kind }) => kind)).to.not.include('stale');
+  });
+
+  it('sends token, data centre and consistency, and reads no service that is not included', async () => {
+    const { server, url } = await fake(two);
+    let token: unknown;
+    server.wrong.set('/v1/health/state', () => {});
+    server.wrong.set('/v1/catalog', (request, response) => {
+      token = request.headers['x-consul-token'];
+      response
+        .setHeader('x-consul-index', '5')
+        .setHeader('content-type', 'application/json')
+        .end('{"web":[],"secret":[]}');
+    });
+    const more = { auth: { token: 't0k' }, datacenter: 'dc2', consistency: 'stale' };
+    const { out, until } = start([url], more, (name) => name !== 'secret');
+    await until('live', () => out.now === 'live');
+    expect(token).to.equal('t0k');
+    expect(server.questions[0]?.search).to.equal('?dc=dc2&stale=1');
+    expect(server.questions.some(({ pathname }) => pathname.includes('secret'))).to.equal(false);
+  });
+
+  it('ends at once while agents are silent, before the first listing and after', async () => {
+    const { server, url } = await fake(two);
+    const { until, out, stop } = start([url], { wait: '60s' });
+    await until('live', () => out.services.size === 2);
+    expect(await stop()).to.be.lessThan(1_000);
+    server.wrong.set('/v1/', () => {});
+    const silent = start([url], { timeout: '60s' });
+    await sleep(100);
+    expect(await silent.stop()).to.be.lessThan(1_000);
+    expect(silent.out.now).to.equal('connecting');
+  });
+
+  it('knocks seldom while no agent is there', async function () {
+    this.timeout(20_000);
+    const { server, url } = await fake(
+      Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`s${index}`, ['i']])),
+    );
+    const { out, until } = start([url], { maxPolls: 20 });
+    await until('live', () => out.now === 'live' && out.services.size === 200);
+    let knocks = 0;
+    server.wrong.set('/v1/', (_, response) => {
+      knocks++;
+      response.destroy();
+    });
+    server.wake();
+    await until('stale', () => out.now === 'stale');
+    await sleep(2_000);
+    const before = knocks;
+    await sleep(1_500);
+    console.log(`      ${((knocks - before) / 1.5).toFixed(0)} questions a second from the third second on`);
+    expect(knocks - before).to.be.lessThan(60);
+    expect(out.unreadables.size).to.equal(0);
+  });
+});
