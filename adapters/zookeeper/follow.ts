@@ -21,6 +21,8 @@ interface Reading<T> {
   keep(before: T | undefined, first: T | undefined, second: T): T | undefined;
   /** Whether something of `before` is no longer there. */
   hasLost(before: T, now: T | undefined): boolean;
+  /** Whether nothing has changed, as far as that is easily seen. */
+  isSame(before: T, now: T): boolean;
 }
 
 /** ms until a znode that could not be read is asked again. */
@@ -28,7 +30,10 @@ const unreadableRetry = 30_000;
 /** ms until two readings that differ are followed by a third. */
 const differenceRetry = 200;
 
-/** Follows one znode from now on: reads it, watches it, and reads it again whenever it changes. */
+/** First readings that go on at a time: the others do not even wait for their answers yet, which costs time all at once. */
+const firstReadings = 256;
+
+/** Follows one znode: reads it, watches it, and reads it again whenever it changes. */
 export class Followed<T> {
   readonly #client: ZooKeeper;
   readonly #path: string;
@@ -36,6 +41,7 @@ export class Followed<T> {
   readonly #doubt: Doubt;
   readonly #changed: (cause: Cause) => void;
   readonly #loaded: () => void;
+  readonly #why: Cause;
   #content: Content<T> | undefined;
   #last: T | undefined;
   #busy = false;
@@ -45,7 +51,7 @@ export class Followed<T> {
 
   /**
    * @param why it is followed from now on: the cause of the first reading
-   * @param changed is called after each reading, the first one included
+   * @param changed is called after the first reading, and after each that has found something else
    * @param loaded is called when the first reading is done with, or is no longer wanted; more than once, perhaps
    */
   constructor(
@@ -63,7 +69,12 @@ export class Followed<T> {
     this.#doubt = doubt;
     this.#changed = changed;
     this.#loaded = loaded;
-    void this.#read(why);
+    this.#why = why;
+  }
+
+  /** Begins with the first reading. */
+  start(): void {
+    void this.#read(this.#why);
   }
 
   /** Undefined until it was read for the first time. */
@@ -96,9 +107,10 @@ export class Followed<T> {
         this.#again = undefined;
         const content = await this.#confirmed();
         if (this.#stopped) return;
+        const before = this.#content;
         this.#content = content;
         if (content.kind !== 'unreadable') this.#last = content.kind === 'present' ? content.value : undefined;
-        this.#changed(cause);
+        if (before === undefined || !this.#isSame(before, content)) this.#changed(cause);
         this.#loaded();
       }
     } catch {
@@ -119,6 +131,12 @@ export class Followed<T> {
     const kept = this.#reading.keep(this.#last, first, plain.value);
     if (kept === first || kept === undefined) return found;
     return this.#later({ kind: 'present', value: kept }, differenceRetry);
+  }
+
+  #isSame(before: Content<T>, now: Content<T>): boolean {
+    if (before.kind === 'present' && now.kind === 'present') return this.#reading.isSame(before.value, now.value);
+    if (before.kind === 'unreadable' && now.kind === 'unreadable') return before.error.message === now.error.message;
+    return before.kind === now.kind;
   }
 
   #isDoubtful(found: T | undefined): boolean {
@@ -154,6 +172,8 @@ export class Followed<T> {
 export class Following {
   readonly #client: ZooKeeper;
   readonly #loading = new Set<object>();
+  readonly #queue: (() => void)[] = [];
+  #running = 0;
   #waiting: (() => void)[] = [];
 
   constructor(client: ZooKeeper) {
@@ -180,8 +200,9 @@ export class Following {
         const more = second.filter((name) => !names.has(name) && (known === undefined || known.has(name)));
         return more.length === 0 ? first : [...names, ...more].sort();
       },
+      isSame: (before, now) => before.length === now.length && before.every((name, index) => name === now[index]),
     };
-    return new Followed(this.#client, path, reading, doubt, why, changed, this.#load());
+    return this.#follow(path, reading, doubt, why, changed);
   }
 
   /** Follows a znode's data. @param parse reads its text; never throws */
@@ -191,18 +212,46 @@ export class Following {
       isEmpty: () => false,
       hasLost: (_, now) => now === undefined,
       keep: (_, first, second) => first ?? second,
+      isSame: () => false,
     };
-    return new Followed(this.#client, path, reading, 'nothing', why, changed, this.#load());
+    return this.#follow(path, reading, 'nothing', why, changed);
   }
 
-  #load(): () => void {
-    const load = {};
-    this.#loading.add(load);
-    return () => {
-      if (!this.#loading.delete(load) || this.#loading.size > 0) return;
+  #follow<T>(
+    path: string,
+    reading: Reading<T>,
+    doubt: Doubt,
+    why: Cause,
+    changed: (cause: Cause) => void,
+  ): Followed<T> {
+    let isStarted = false;
+    const loaded = () => {
+      if (!this.#loading.delete(followed)) return;
+      if (isStarted) this.#running--;
+      this.#startNext();
+      if (this.#loading.size > 0) return;
       for (const resolve of this.#waiting) resolve();
       this.#waiting = [];
     };
+    const followed = new Followed(this.#client, path, reading, doubt, why, changed, loaded);
+    const start = () => {
+      if (!this.#loading.has(followed)) return;
+      isStarted = true;
+      this.#running++;
+      followed.start();
+    };
+    this.#loading.add(followed);
+    this.#queue.push(start);
+    this.#startNext();
+    return followed;
+  }
+
+  #startNext(): void {
+    while (this.#running < firstReadings) {
+      const next = this.#queue.pop();
+      if (next === undefined) return;
+      next();
+    }
   }
 }
 

@@ -29,6 +29,9 @@ export interface ReaderOptions {
   readonly includes: (interfaceName: string) => boolean;
 }
 
+/** ms until an interface that nothing names a group and version for is told without them: a provider that starts writes one znode after the other. */
+const patience = 3000;
+
 /** For so many ms services are decoded in one go; then others have their turn. */
 const slice = 8;
 
@@ -44,7 +47,10 @@ export class Reader {
   readonly #dirty = new Map<string, Cause>();
   /** Interfaces that could not be read, and whose services are a guess: the view may hold others, which only a listing can remove. */
   readonly #guessed = new Set<string>();
+  /** Interfaces that wait for more to be known of them; undefined once they have waited. */
+  readonly #waiting = new Map<string, NodeJS.Timeout | undefined>();
   readonly #failed: (error: Error) => void;
+  #isListed = false;
   #isListingDue = false;
   #isBusy = true;
   #isStopped = false;
@@ -83,6 +89,7 @@ export class Reader {
 
   stop(): void {
     this.#isStopped = true;
+    for (const timer of this.#waiting.values()) clearTimeout(timer);
     this.#interfaces?.stop();
     this.#applications?.stop();
     for (const definitions of this.#definitions.values()) definitions.stop();
@@ -133,6 +140,7 @@ export class Reader {
   }
 
   async #list(why: Cause): Promise<void> {
+    this.#isListed = false;
     // Which definitions are wanted shows only when all else is known.
     await this.#sliced(this.#names(), (name) => this.#evaluate(name, why));
     this.#dirty.clear();
@@ -152,6 +160,7 @@ export class Reader {
     if (this.#isStopped) return;
     for (const name of this.#told.keys()) if (!names.has(name)) this.#remember(name, []);
     listing.commit(why);
+    this.#isListed = true;
   }
 
   /** @returns false if it is not known yet what to list */
@@ -188,6 +197,7 @@ export class Reader {
     if (direct.kind === 'unreadable') return this.#unreadable(name, direct.error, why);
     if (given.kind === 'unreadable') return this.#unreadable(name, given.error, why);
     if (direct.kind === 'nothing' && given.kind === 'nothing') {
+      this.#stopWaiting(name);
       this.#definitions.get(name)?.stop();
       this.#definitions.delete(name);
       return { kind: 'gone' };
@@ -197,11 +207,31 @@ export class Reader {
       ...(given.kind === 'something' ? given.value : { instances: [], rejected: [] }),
     };
     const folded = this.#fold(name, contents, []);
-    if (!folded.wantsDefinitions) return { kind: 'services', services: folded.services };
+    if (!folded.wantsDefinitions) {
+      this.#stopWaiting(name);
+      return { kind: 'services', services: folded.services };
+    }
     const definitions = this.#definitionsOf(name, why);
     if (definitions.kind === 'unknown') return definitions;
     if (definitions.kind === 'unreadable') return this.#unreadable(name, definitions.error, why);
+    if (definitions.value.length > 0 || this.#told.has(name) || !this.#isListed) this.#stopWaiting(name);
+    else if (this.#mustWait(name, why)) return { kind: 'unknown' };
     return { kind: 'services', services: this.#fold(name, contents, definitions.value).services };
+  }
+
+  #mustWait(name: string, why: Cause): boolean {
+    if (this.#waiting.has(name)) return this.#waiting.get(name) !== undefined;
+    const end = () => {
+      this.#waiting.set(name, undefined);
+      this.#changed(name, why);
+    };
+    this.#waiting.set(name, setTimeout(end, patience));
+    return true;
+  }
+
+  #stopWaiting(name: string): void {
+    clearTimeout(this.#waiting.get(name));
+    this.#waiting.delete(name);
   }
 
   #fold(name: string, contents: Contents, definitions: readonly ServiceDefinition[]) {

@@ -175,16 +175,16 @@ export class Session {
   }
 
   #beat(answered: () => void): void {
+    const alive = () => {
+      this.#unanswered = 0;
+      this.#listener.alive();
+      answered();
+    };
     this.#unanswered = 1;
-    this.exists('/').then(
-      () => {
-        this.#unanswered = 0;
-        this.#listener.alive();
-        answered();
-      },
-      // Lost with the connection, which says so itself.
-      () => undefined,
-    );
+    this.exists('/').then(alive, (error) => {
+      // A refusal is an answer, too. What was lost with the connection, the connection says.
+      if (error instanceof ZooKeeperError && error.code !== zookeeper.Exception.CONNECTION_LOSS) alive();
+    });
   }
 
   #end(error: Error): void {
