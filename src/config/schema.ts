@@ -130,13 +130,10 @@ export const configSchema = z
       .prefault({}),
     state: z
       .strictObject({
-        directory: z
-          .string()
-          .min(1)
-          .meta({
-            description:
-              'Directory for what has to survive a restart; made and checked at the start, nothing is kept there yet',
-          }),
+        directory: z.string().min(1).meta({
+          description:
+            'Directory for what has to survive a restart; made and checked at the start, nothing is kept there yet',
+        }),
       })
       .optional(),
     log: z
