@@ -1,7 +1,7 @@
 import { parseAddress, parsePort, short } from '#model/address.js';
 import { type Protocol, parseProtocol } from '#model/protocol.js';
 import type { Instance, Metadata, Rejection } from '#model/service.js';
-import { checkLengths, type DubboUrl, decodeName, param, parseUrl } from './url.js';
+import { type DubboUrl, decodeName, param, parseUrl } from './url.js';
 
 /** What a consumer asks for: an interface in a group and version, both empty where unset. */
 export interface DubboService {
@@ -84,7 +84,7 @@ function isSaneName(service: DubboService): boolean {
 }
 
 function readInstance(data: ProviderData, service: DubboService | undefined): Instance {
-  const params = checkLengths(data.params);
+  const { params } = data;
   if (service === undefined)
     throw new Error(`interface, group and version are no names of 1 (or 0) to ${maxName} characters`);
   return {

@@ -11,9 +11,6 @@ export interface DubboUrl {
   readonly params: Metadata;
 }
 
-/** `methods` grows with the interface; no other value of a sane record is longer than this many characters. */
-const maxValue = 4096;
-
 /**
  * Undoes the encoding of a znode's name, once: Java's `URLEncoder`, in which `+` is a space and `%2B` a plus.
  * @throws Error if a percent sign is followed by anything but two hexadecimal digits of UTF-8
@@ -53,14 +50,6 @@ function parseQuery(query: string): Metadata {
     pairs.push(equals < 0 ? [pair, pair] : [pair.slice(0, equals), pair.slice(equals + 1)]);
   }
   return Object.fromEntries(pairs);
-}
-
-/** @throws Error naming the parameter whose value is too long to be meant */
-export function checkLengths(params: Metadata): Metadata {
-  for (const [key, value] of Object.entries(params))
-    if (value.length > maxValue && key !== 'methods')
-      throw new Error(`${short(key)} has a value of ${value.length} characters, at most ${maxValue} are taken`);
-  return params;
 }
 
 /** One parameter, or its `default.` form, which Dubbo up to 2.6 writes for a provider's defaults; empty if there is neither. */

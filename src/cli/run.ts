@@ -16,6 +16,8 @@ export async function run(options: { config: string }): Promise<void> {
     return;
   }
   const log = createLog(config.log);
+  // A library's stray rejection is that source's trouble: what is known stays in use, and its watchdog shows it.
+  process.on('unhandledRejection', (reason) => log.error({ err: reason }, 'unhandled rejection'));
   try {
     const pontoon = await startPontoon(config, log);
     process.stdout.write(welcome(pontoon));

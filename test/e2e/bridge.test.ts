@@ -1,44 +1,30 @@
 import { expect } from 'chai';
-import { type DubboProvider, GREETER, startDubboProvider } from '#test/servers/dubbo.js';
+import { startDubboProvider } from '#test/servers/dubbo.js';
 import { type Envoy, startEnvoy } from '#test/servers/envoy.js';
 import { type Istiod, startIstiod } from '#test/servers/istiod.js';
-import { type NacosClient, startNacosClient } from '#test/servers/nacosclient.js';
+import { startNacosClient } from '#test/servers/nacosclient.js';
 import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
 import { freePort } from '#test/servers/ports.js';
 import { until } from '#test/servers/probes.js';
 import type { Server } from '#test/servers/process.js';
 import { requireServers } from '#test/servers/require.js';
-import { type SpringCloud, startSpringCloud } from '#test/servers/springcloud.js';
+import { startSpringCloud } from '#test/servers/springcloud.js';
 import { gatewayTo } from './gateway.js';
 import { Sidecar } from './sidecar.js';
-import { put, registerInConsul, registriesOf, startWorld, stopWorld, type World } from './world.js';
-
-const greeter = `${GREETER.toLowerCase()}.dubbo`;
-
-/** What the tests register, by host and service port. */
-const hosts: Readonly<Record<'pay' | 'orders' | 'stock' | 'web' | 'greeter', readonly [string, number]>> = {
-  pay: ['pay-service.eureka', 80],
-  orders: ['orders.default-group.public.nacos', 80],
-  stock: ['stock.nacos3', 80],
-  web: ['web.service.consul', 80],
-  greeter: [greeter, 20880],
-};
-
-interface Entry {
-  readonly metadata: { readonly name: string; readonly namespace: string; readonly resourceVersion: string };
-  readonly spec: {
-    readonly hosts: readonly string[];
-    readonly ports: readonly { readonly number: number; readonly name: string; readonly protocol: string }[];
-    readonly endpoints?: readonly {
-      readonly address: string;
-      readonly ports: Readonly<Record<string, number>>;
-      readonly weight: number;
-      readonly locality?: string;
-      readonly network?: string;
-      readonly labels?: Readonly<Record<string, string>>;
-    }[];
-  };
-}
+import {
+  type Clients,
+  entriesOf,
+  hosts,
+  put,
+  registerInConsul,
+  registriesOf,
+  startClients,
+  startWorld,
+  stopClients,
+  stopWorld,
+  type World,
+  webPort,
+} from './world.js';
 
 describe('the bridge: all registries to a real istiod', function () {
   this.timeout(180_000);
@@ -46,14 +32,8 @@ describe('the bridge: all registries to a real istiod', function () {
   let pontoon: Pontoon;
   let istiod: Istiod;
   let sidecar: Sidecar;
-  let pay: SpringCloud;
-  let orders: NacosClient;
-  let stock: NacosClient;
-  let ordersPort: number;
-  let stockPort: number;
-  let dubbo: DubboProvider;
+  let clients: Clients;
   const others: Server[] = [];
-  const webPort = 18_101;
   const timings: [string, number][] = [];
 
   const there = (): World => {
@@ -68,8 +48,6 @@ describe('the bridge: all registries to a real istiod', function () {
   ) => {
     timings.push([what, await sidecar.has(host[0], host[1], addresses, timeoutMs)]);
   };
-  const entries = async (): Promise<Map<string, Entry>> =>
-    new Map(((await istiod.configz()) as Entry[]).map((entry) => [entry.metadata.name, entry]));
   const local = (port: number): string => `127.0.0.1:${port}`;
 
   before(async function () {
@@ -88,33 +66,7 @@ describe('the bridge: all registries to a real istiod', function () {
     );
     this.timeout(300_000);
     world = await startWorld();
-    pay = await startSpringCloud({
-      eurekaUrl: world.eureka.url,
-      app: 'pay-service',
-      metadata: { zone: 'z1', version: 'v1' },
-    });
-    ordersPort = await freePort();
-    stockPort = await freePort();
-    orders = await startNacosClient({
-      address: world.nacos2.address,
-      service: 'orders',
-      port: ordersPort,
-      weight: 1.5,
-    });
-    stock = await startNacosClient({
-      address: world.nacos3.address,
-      service: 'stock',
-      port: stockPort,
-      metadata: { version: 'v3' },
-    });
-    dubbo = await startDubboProvider({ zookeeper: world.zookeeper.connectString, mode: 'all', weight: 50 });
-    await registerInConsul(world.consul, {
-      ID: 'web-1',
-      Name: 'web',
-      Address: '127.0.0.1',
-      Port: webPort,
-      Weights: { Passing: 3, Warning: 1 },
-    });
+    clients = await startClients(world);
     pontoon = await startPontoon({ registries: registriesOf(world), istio: { grace: '3s' } });
     istiod = await startIstiod({ configSources: [pontoon.configSource] });
     sidecar = new Sidecar(istiod.xdsAddress);
@@ -123,13 +75,14 @@ describe('the bridge: all registries to a real istiod', function () {
   after(async () => {
     sidecar?.close();
     console.log(timings.map(([what, ms]) => `      ${ms.toFixed(0).padStart(6)} ms  ${what}`).join('\n'));
-    await Promise.all([istiod, pontoon, pay, orders, stock, dubbo, ...others].map((server) => server?.stop()));
+    await Promise.all([istiod, pontoon, ...others].map((server) => server?.stop()));
+    await stopClients(clients);
     await stopWorld(world);
   });
 
   it('istiod has what the real clients registered: hosts, ports, endpoints, weights, localities, networks, labels', async () => {
-    await until('five entries', async () => (await entries()).size === 5);
-    const all = await entries();
+    await until('five entries', async () => (await entriesOf(istiod)).size === 5);
+    const all = await entriesOf(istiod);
     const described = Object.fromEntries(
       [...all].map(([name, { spec }]) => [
         name,
@@ -142,24 +95,27 @@ describe('the bridge: all registries to a real istiod', function () {
       ]),
     );
     expect(described).to.deep.equal({
-      'pay-service.eureka': { ports: ['80 HTTP http'], endpoints: [`${local(pay.port)} 100 cn/sh/z1 -`] },
-      'orders.default-group.public.nacos': { ports: ['80 HTTP http'], endpoints: [`${local(ordersPort)} 150 - -`] },
-      'stock.nacos3': { ports: ['80 HTTP http'], endpoints: [`${local(stockPort)} 100 - beijing`] },
+      'pay-service.eureka': { ports: ['80 HTTP http'], endpoints: [`${local(clients.pay.port)} 100 cn/sh/z1 -`] },
+      'orders.default-group.public.nacos': {
+        ports: ['80 HTTP http'],
+        endpoints: [`${local(clients.ordersPort)} 150 - -`],
+      },
+      'stock.nacos3': { ports: ['80 HTTP http'], endpoints: [`${local(clients.stockPort)} 100 - beijing`] },
       'web.service.consul': { ports: ['80 HTTP http'], endpoints: [`${local(webPort)} 300 - -`] },
-      [greeter]: { ports: ['20880 TCP tcp-dubbo'], endpoints: [`${dubbo.address} 50 - -`] },
+      [hosts.greeter[0]]: { ports: ['20880 TCP tcp-dubbo'], endpoints: [`${clients.dubbo.address} 50 - -`] },
     });
     expect(all.get('stock.nacos3')?.spec.endpoints?.[0]?.labels).to.include({ version: 'v3' });
   });
 
   it('a sidecar gets their endpoints', async () => {
-    await measured('everything at a new sidecar', hosts.pay, [local(pay.port)]);
+    await measured('everything at a new sidecar', hosts.pay, [local(clients.pay.port)]);
     expect(sidecar.endpoints(...hosts.pay)).to.deep.equal([
-      { address: local(pay.port), weight: 100, locality: 'cn/sh/z1' },
+      { address: local(clients.pay.port), weight: 100, locality: 'cn/sh/z1' },
     ]);
-    await sidecar.has(...hosts.orders, [local(ordersPort)]);
-    await sidecar.has(...hosts.stock, [local(stockPort)]);
+    await sidecar.has(...hosts.orders, [local(clients.ordersPort)]);
+    await sidecar.has(...hosts.stock, [local(clients.stockPort)]);
     await sidecar.has(...hosts.web, [local(webPort)]);
-    await sidecar.has(...hosts.greeter, [dubbo.address]);
+    await sidecar.has(...hosts.greeter, [clients.dubbo.address]);
   });
 
   it('Eureka: an instance added, changed and killed arrives there', async () => {
@@ -167,15 +123,15 @@ describe('the bridge: all registries to a real istiod', function () {
     const second = await startSpringCloud({ eurekaUrl: eureka.url, app: 'pay-service', metadata: { zone: 'z1' } });
     others.push(second);
     await measured('Eureka: instance added (from the app being ready)', hosts.pay, [
-      local(pay.port),
+      local(clients.pay.port),
       local(second.port),
     ]);
     await put(`${eureka.url}/apps/PAY-SERVICE/${second.instanceId}/status?value=OUT_OF_SERVICE`);
-    await measured('Eureka: instance out of service', hosts.pay, [local(pay.port)]);
+    await measured('Eureka: instance out of service', hosts.pay, [local(clients.pay.port)]);
     await fetch(`${eureka.url}/apps/PAY-SERVICE/${second.instanceId}/status?value=UP`, { method: 'DELETE' });
-    await measured('Eureka: instance back in service', hosts.pay, [local(pay.port), local(second.port)]);
+    await measured('Eureka: instance back in service', hosts.pay, [local(clients.pay.port), local(second.port)]);
     await second.kill();
-    await measured('Eureka: instance killed (its lease of 3 s ends)', hosts.pay, [local(pay.port)], 60_000);
+    await measured('Eureka: instance killed (its lease of 3 s ends)', hosts.pay, [local(clients.pay.port)], 60_000);
   });
 
   for (const [name, nacos] of [
@@ -184,7 +140,7 @@ describe('the bridge: all registries to a real istiod', function () {
   ] as const)
     it(`${name}: an instance added, changed and killed arrives there`, async () => {
       const host = nacos === 'nacos2' ? hosts.orders : hosts.stock;
-      const first = local(nacos === 'nacos2' ? ordersPort : stockPort);
+      const first = local(nacos === 'nacos2' ? clients.ordersPort : clients.stockPort);
       const port = await freePort();
       const second = await startNacosClient({
         address: there()[nacos].address,
@@ -214,15 +170,18 @@ describe('the bridge: all registries to a real istiod', function () {
     const second = await add(100, port);
     others.push(second);
     const address = second.address;
-    await measured('Dubbo: provider added (from the provider being ready)', hosts.greeter, [dubbo.address, address]);
+    await measured('Dubbo: provider added (from the provider being ready)', hosts.greeter, [
+      clients.dubbo.address,
+      address,
+    ]);
     await second.stop();
-    await measured('Dubbo: provider stopped', hosts.greeter, [dubbo.address]);
+    await measured('Dubbo: provider stopped', hosts.greeter, [clients.dubbo.address]);
     const heavier = await add(200, port);
     others.push(heavier);
-    await measured('Dubbo: provider back with another weight', hosts.greeter, [dubbo.address, address]);
+    await measured('Dubbo: provider back with another weight', hosts.greeter, [clients.dubbo.address, address]);
     expect(sidecar.endpoints(...hosts.greeter)?.find((endpoint) => endpoint.address === address)?.weight).to.equal(200);
     await heavier.kill();
-    await measured('Dubbo: provider killed (its session ends)', hosts.greeter, [dubbo.address], 60_000);
+    await measured('Dubbo: provider killed (its session ends)', hosts.greeter, [clients.dubbo.address], 60_000);
   });
 
   it('Consul: an instance added, changed and killed arrives there', async () => {
@@ -266,11 +225,11 @@ describe('the bridge: all registries to a real istiod', function () {
     others.push(other, both);
     const endpoints = async () =>
       (await other.service(shared)).endpoints.map(({ address, ports }) => `${address}:${ports.http}`).sort();
-    const expected = [local(both.port), local(ordersPort)].sort();
+    const expected = [local(both.port), local(clients.ordersPort)].sort();
     await until('both endpoints', async () => (await endpoints()).join() === expected.join());
     expect((await other.service(shared)).origins.map(({ registry }) => registry)).to.deep.equal(['eureka', 'nacos2']);
     await both.stop();
-    await until('the one that is left', async () => (await endpoints()).join() === local(ordersPort));
+    await until('the one that is left', async () => (await endpoints()).join() === local(clients.ordersPort));
     await other.stop();
   });
 
@@ -280,7 +239,7 @@ describe('the bridge: all registries to a real istiod', function () {
     others.push(envoy);
     const answer = async () =>
       (await fetch(`http://127.0.0.1:${port}/hello`, { headers: { 'x-host': hosts.pay[0] } })).text();
-    await until('an answer through Envoy', async () => (await answer()) === `pay-service ${pay.port}`);
+    await until('an answer through Envoy', async () => (await answer()) === `pay-service ${clients.pay.port}`);
   });
 
   it('two Pontoons that read the same registries in another order make the same bytes', async () => {

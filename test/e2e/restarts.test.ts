@@ -1,24 +1,29 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { type DubboProvider, GREETER, startDubboProvider } from '#test/servers/dubbo.js';
+import { startDubboProvider } from '#test/servers/dubbo.js';
 import { type Istiod, startIstiod } from '#test/servers/istiod.js';
-import { type NacosClient, startNacosClient } from '#test/servers/nacosclient.js';
+import { startNacosClient } from '#test/servers/nacosclient.js';
 import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
 import { freePort } from '#test/servers/ports.js';
 import { until } from '#test/servers/probes.js';
 import type { Server } from '#test/servers/process.js';
 import { requireServers } from '#test/servers/require.js';
-import { type SpringCloud, startSpringCloud } from '#test/servers/springcloud.js';
+import { startSpringCloud } from '#test/servers/springcloud.js';
 import { Sidecar } from './sidecar.js';
-import { registerInConsul, registriesOf, startWorld, stopWorld, type World } from './world.js';
+import {
+  type Clients,
+  entriesOf,
+  hosts,
+  registerInConsul,
+  registriesOf,
+  startClients,
+  startWorld,
+  stopClients,
+  stopWorld,
+  type World,
+} from './world.js';
 
-const greeter = `${GREETER.toLowerCase()}.dubbo`;
 const downMs = 3_000;
-
-interface Entry {
-  readonly metadata: { readonly name: string; readonly resourceVersion: string };
-  readonly spec: { readonly endpoints?: readonly unknown[] };
-}
 
 describe('restarts: nothing is lost while a part of it all is down', function () {
   this.timeout(180_000);
@@ -26,22 +31,17 @@ describe('restarts: nothing is lost while a part of it all is down', function ()
   let pontoon: Pontoon;
   let istiod: Istiod;
   let sidecar: Sidecar;
-  let pay: SpringCloud;
-  let orders: NacosClient;
-  let stock: NacosClient;
-  let dubbo: DubboProvider;
+  let clients: Clients;
   const others: Server[] = [];
 
   const there = (): World => {
     if (world === undefined) throw new Error('the servers have not started');
     return world;
   };
-  const entries = async (): Promise<Entry[]> => (await istiod.configz()) as Entry[];
   const versions = async (): Promise<Record<string, string>> =>
-    Object.fromEntries((await entries()).map(({ metadata }) => [metadata.name, metadata.resourceVersion]));
-
+    Object.fromEntries([...(await entriesOf(istiod))].map(([name, { metadata }]) => [name, metadata.resourceVersion]));
   const counts = async (): Promise<Record<string, number>> =>
-    Object.fromEntries((await entries()).map(({ metadata, spec }) => [metadata.name, spec.endpoints?.length ?? 0]));
+    Object.fromEntries([...(await entriesOf(istiod))].map(([name, { spec }]) => [name, spec.endpoints?.length ?? 0]));
 
   /** Asks istiod again and again while something happens. @returns the fewest endpoints that each host had */
   const watched = async (happens: () => Promise<void>): Promise<Record<string, number>> => {
@@ -59,8 +59,9 @@ describe('restarts: nothing is lost while a part of it all is down', function ()
         await sleep(50);
       }
     })();
-    await happens();
-    over = true;
+    await happens().finally(() => {
+      over = true;
+    });
     await looking;
     return fewest;
   };
@@ -82,23 +83,18 @@ describe('restarts: nothing is lost while a part of it all is down', function ()
     );
     this.timeout(300_000);
     world = await startWorld();
-    pay = await startSpringCloud({ eurekaUrl: world.eureka.url, app: 'pay-service' });
-    orders = await startNacosClient({ address: world.nacos2.address, service: 'orders', port: await freePort() });
-    stock = await startNacosClient({ address: world.nacos3.address, service: 'stock', port: await freePort() });
-    dubbo = await startDubboProvider({ zookeeper: world.zookeeper.connectString });
-    await registerInConsul(world.consul, { ID: 'web-1', Name: 'web', Address: '127.0.0.1', Port: 18_101 });
-    pontoon = await startPontoon({
-      registries: registriesOf(world).map((registry) => ({ ...registry, locality: undefined, network: undefined })),
-    });
+    clients = await startClients(world);
+    pontoon = await startPontoon({ registries: registriesOf(world) });
     istiod = await startIstiod({ configSources: [pontoon.configSource] });
     sidecar = new Sidecar(istiod.xdsAddress);
-    await sidecar.has('pay-service.eureka', 80, [`127.0.0.1:${pay.port}`]);
-    await until('five entries', async () => (await entries()).length === 5);
+    await sidecar.has(...hosts.pay, [`127.0.0.1:${clients.pay.port}`]);
+    await until('five entries', async () => (await entriesOf(istiod)).size === 5);
   });
 
   after(async () => {
     sidecar?.close();
-    await Promise.all([istiod, pontoon, pay, orders, stock, dubbo, ...others].map((server) => server?.stop()));
+    await Promise.all([istiod, pontoon, ...others].map((server) => server?.stop()));
+    await stopClients(clients);
     await stopWorld(world);
   });
 
@@ -121,13 +117,10 @@ describe('restarts: nothing is lost while a part of it all is down', function ()
   async function addInstance(registry: keyof World): Promise<void> {
     const { zookeeper, eureka, nacos2, nacos3, consul } = there();
     const port = await freePort();
-    const host = {
-      zookeeper: [greeter, 20880],
-      eureka: ['pay-service.eureka', 80],
-      nacos2: ['orders.default-group.public.nacos', 80],
-      nacos3: ['stock.nacos3', 80],
-      consul: ['web.service.consul', 80],
-    }[registry] as [string, number];
+    const host =
+      hosts[
+        ({ zookeeper: 'greeter', eureka: 'pay', nacos2: 'orders', nacos3: 'stock', consul: 'web' } as const)[registry]
+      ];
     if (registry === 'zookeeper')
       others.push(await startDubboProvider({ zookeeper: zookeeper.connectString, application: 'second', port }));
     if (registry === 'eureka') others.push(await startSpringCloud({ eurekaUrl: eureka.url, app: 'pay-service', port }));

@@ -181,9 +181,8 @@ describe('Dubbo provider URL', () => {
     expect(reason(parseProvider(node('dubbo://fe80::1%eth0:20880/a.B')))).to.include('zone');
     expect(reason(parseProvider(node('rmi://10.0.0.1:1099/a.B')))).to.include('"rmi"');
     expect(reason(parseProvider(node('dubbo://10.0.0.1:1')))).to.include('interface');
-    expect(reason(parseProvider(node(`dubbo://10.0.0.1:1/a.B?group=${long}`)))).to.match(/10000 characters|no names/);
-    expect(reason(parseProvider(node(`dubbo://10.0.0.1:1/a.B?owner=${long}`)))).to.include('owner');
-    expect(parseProvider(node(`dubbo://10.0.0.1:1/a.B?methods=${long}`)).kind).to.equal('provider');
+    expect(reason(parseProvider(node(`dubbo://10.0.0.1:1/a.B?group=${long}`)))).to.include('no names');
+    expect(parseProvider(node(`dubbo://10.0.0.1:1/a.B?owner=${long}`)).kind, 'a long value').to.equal('provider');
     const huge = parseProvider(node(`dubbo://10.0.0.1:1/${long}`));
     expect(huge).to.have.property('service', undefined);
     expect(JSON.stringify(huge).length).to.be.below(400);
