@@ -18,6 +18,14 @@ export interface Admin {
   close(): Promise<void>;
 }
 
+/** The parameters that questions may have, each once. */
+interface Texts {
+  readonly q?: string;
+  readonly host?: string;
+}
+
+const texts = { querystring: { type: 'object', properties: { q: { type: 'string' }, host: { type: 'string' } } } };
+
 /**
  * Serves the status page, the API, health and metrics. All of it only reads.
  * @throws Error if the address cannot be listened on
@@ -36,10 +44,9 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
     });
   });
 
-  server.get('/', async (request, reply) => {
-    const { q } = request.query as { q?: string };
-    return reply.type('text/html; charset=utf-8').send(statusPage(parts, q ?? ''));
-  });
+  server.get<{ Querystring: Texts }>('/', { schema: texts }, async (request, reply) =>
+    reply.type('text/html; charset=utf-8').send(statusPage(parts, request.query.q ?? '')),
+  );
 
   server.get('/healthz', async () => ({ status: 'ok' }));
   server.get('/readyz', async (_request, reply) => {
@@ -58,7 +65,7 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
     if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
     return rejectedRecords(catalog, view);
   });
-  server.get<{ Querystring: { q?: string } }>('/api/v1/services', async (request) =>
+  server.get<{ Querystring: Texts }>('/api/v1/services', { schema: texts }, async (request) =>
     serviceSummaries(parts, request.query.q),
   );
   server.get<{ Params: { host: string } }>('/api/v1/services/:host', async (request, reply) => {
@@ -66,7 +73,7 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
     return report ?? reply.code(404).send({ error: `no service has the host "${request.params.host}"` });
   });
   server.get('/api/v1/clients', async () => clients(parts));
-  server.get<{ Querystring: { host?: string } }>('/api/v1/istio/serviceentries', async (request, reply) =>
+  server.get<{ Querystring: Texts }>('/api/v1/istio/serviceentries', { schema: texts }, async (request, reply) =>
     reply.type('application/yaml; charset=utf-8').send(istioYaml(projection.resources(request.query.host))),
   );
 

@@ -124,8 +124,8 @@ export class RegistryPolicy {
           .sort((a, b) => compareText(a.name, b.name))
           .map((port) => [port.name, port.number]),
       ),
-      locality: instance.locality ?? this.#locality?.(scope),
-      network: instance.network ?? this.#network?.(scope),
+      locality: instance.locality ?? (this.#locality?.(scope) || undefined),
+      network: instance.network ?? (this.#network?.(scope) || undefined),
       origins: [{ registry: registry.name, instance: instance.id }],
     };
   }
