@@ -65,7 +65,8 @@ export function readProvider(data: ProviderData): ProviderRecord {
 
 /** `protocol://host:port/path`: what a URL says without its parameters. */
 export function endpointName({ protocol, host, port, path }: Omit<ProviderData, 'params' | 'record'>): string {
-  return short(`${protocol}://${host}:${port}${path === '' ? '' : `/${path}`}`);
+  const place = port === '' ? host : `${host}:${port}`;
+  return short(`${protocol}://${place}${path === '' ? '' : `/${path}`}`);
 }
 
 /** The service that a record is about. Dubbo takes version 0.0.0 for none. */
