@@ -58,7 +58,7 @@ export function endpointLabels(metadata: Metadata): EndpointLabels {
   const unfit: string[] = [];
   for (const key of Object.keys(metadata).sort()) {
     const text = metadata[key] ?? '';
-    if (text === '' || unwanted(key) || reserved.test(key.toLowerCase())) continue;
+    if (text === '' || !isWanted(key)) continue;
     const name = labelText(key);
     const value = labelText(text);
     if (name === undefined || value === undefined)
@@ -68,6 +68,20 @@ export function endpointLabels(metadata: Metadata): EndpointLabels {
     else labels[name] ??= value;
   }
   return { labels, unfit };
+}
+
+/** Applications use few keys, over and over: each is matched once. */
+const wanted = new Map<string, boolean>();
+const maxRemembered = 10_000;
+
+function isWanted(key: string): boolean {
+  let answer = wanted.get(key);
+  if (answer === undefined) {
+    answer = !unwanted(key) && !reserved.test(key.toLowerCase());
+    if (wanted.size >= maxRemembered) wanted.clear();
+    wanted.set(key, answer);
+  }
+  return answer;
 }
 
 function labelText(text: string): string | undefined {
