@@ -7,9 +7,9 @@ import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { nameFilter } from '#config/fields.js';
 import type { Config, RegistryConfig } from '#config/schema.js';
 import { Projection } from '#istio/projection.js';
+import { reasonOf } from '#model/reason.js';
 import { RegistryPolicy } from '#policy/contribution.js';
 import { XdsListener } from '#sinks/xds/server.js';
-import { reasonOf } from '#sources/http.js';
 import { Supervisor } from '#sources/supervisor.js';
 
 /** A running bridge. */

@@ -5,7 +5,8 @@ import type { Socket } from 'node:net';
 import Consul from 'consul';
 import type { TlsFiles } from '#config/fields.js';
 import { short } from '#model/address.js';
-import { HttpError, reasonOf } from '#sources/http.js';
+import { reasonOf } from '#model/reason.js';
+import { HttpError } from '#sources/http.js';
 
 /** One call of the `consul` package, given the options that go with every question. */
 export type Call = (consul: Consul, options: object) => Promise<unknown>;

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pLimit from 'p-limit';
+import { reasonOf } from '#model/reason.js';
 import { type Cause, cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
 import { HttpError } from '#sources/http.js';
 import { type Answer, ConsulClient, nextIndex, type Question } from './client.js';
@@ -105,6 +106,7 @@ class Session {
         await service.look(this.client, {}, this.#signal);
         if (service.content !== undefined) listing.add([service.content]);
       } catch (error) {
+        this.#signal.throwIfAborted();
         if (isSilence(error)) throw error;
         this.#notRead(service, error);
       }
@@ -326,7 +328,7 @@ class Session {
       } catch (error) {
         this.#signal.throwIfAborted();
         this.context.log.warn(
-          { error },
+          { reason: reasonOf(error) },
           'the failing checks cannot be followed: services beyond maxPolls are read one after the other',
         );
         this.#sweepWanted.ring();

@@ -1,6 +1,7 @@
 import { parseAddress, short } from '#model/address.js';
+import { reasonOf } from '#model/reason.js';
 import type { Consumer, Rejection } from '#model/service.js';
-import { type DubboService, endpointName, message, serviceOf } from './provider.js';
+import { type DubboService, endpointName, serviceOf } from './provider.js';
 import { decodeName, param, parseUrl } from './url.js';
 
 /** One consumer record, read. Its service's group and version may be `*` or a list with commas, as Dubbo allows. */
@@ -19,7 +20,7 @@ export function parseConsumer(name: string): ConsumerRecord {
     const consumer = { application: param(url.params, 'application'), address: parseAddress(url.host).text };
     return { kind: 'consumer', service: serviceOf(url), consumer };
   } catch (error) {
-    return { kind: 'rejected', rejection: { record, reason: message(error) } };
+    return { kind: 'rejected', rejection: { record, reason: reasonOf(error) } };
   }
 }
 

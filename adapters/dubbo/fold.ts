@@ -1,3 +1,4 @@
+import { compareText } from '#model/mesh.js';
 import type { Instance, RegistryService, Rejection } from '#model/service.js';
 import { serviceId } from '#model/service.js';
 import type { ApplicationRecord } from './application.js';
@@ -53,7 +54,7 @@ export function fold(records: InterfaceRecords): Folded {
   }
   for (const record of records.consumers) if (record.kind === 'rejected') homeless.push(record.rejection);
   const services = [...drafts.values()].map((one) => finish(one, records));
-  services.sort((a, b) => compare(serviceId(a.key), serviceId(b.key)));
+  services.sort((a, b) => compareText(serviceId(a.key), serviceId(b.key)));
   return { services: withRejections(services, homeless), wantsDefinitions };
 }
 
@@ -118,7 +119,7 @@ function finish({ service, instances, rejected }: Draft, records: InterfaceRecor
     ports: [],
     metadata: {},
     instances: byKey(instances),
-    rejected: rejected.sort((a, b) => compare(a.record, b.record)),
+    rejected: rejected.sort((a, b) => compareText(a.record, b.record)),
     consumers: byKey(consumers),
   };
 }
@@ -127,14 +128,10 @@ function finish({ service, instances, rejected }: Draft, records: InterfaceRecor
 function withRejections(services: RegistryService[], homeless: readonly Rejection[]): RegistryService[] {
   const [first, ...rest] = services;
   if (first === undefined || homeless.length === 0) return services;
-  const rejected = [...first.rejected, ...homeless].sort((a, b) => compare(a.record, b.record));
+  const rejected = [...first.rejected, ...homeless].sort((a, b) => compareText(a.record, b.record));
   return [{ ...first, rejected }, ...rest];
 }
 
 function byKey<T>(map: ReadonlyMap<string, T>): T[] {
-  return [...map.entries()].sort(([a], [b]) => compare(a, b)).map(([, value]) => value);
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+  return [...map.entries()].sort(([a], [b]) => compareText(a, b)).map(([, value]) => value);
 }

@@ -1,5 +1,6 @@
 import { parseAddress, parsePort, short } from '#model/address.js';
 import { type Protocol, parseProtocol } from '#model/protocol.js';
+import { reasonOf } from '#model/reason.js';
 import type { Instance, Metadata, Rejection } from '#model/service.js';
 import { type DubboUrl, decodeName, param, parseUrl } from './url.js';
 
@@ -44,7 +45,7 @@ export function parseProvider(name: string): ProviderRecord {
   try {
     url = parseUrl(decodeName(name));
   } catch (error) {
-    return { kind: 'rejected', service: undefined, rejection: { record: short(name), reason: message(error) } };
+    return { kind: 'rejected', service: undefined, rejection: { record: short(name), reason: reasonOf(error) } };
   }
   return readProvider({ ...url, record: endpointName(url) });
 }
@@ -59,7 +60,7 @@ export function readProvider(data: ProviderData): ProviderRecord {
   try {
     return { kind: 'provider', service: named, instance: readInstance(data, service) };
   } catch (error) {
-    return { kind: 'rejected', service, rejection: { record: data.record, reason: message(error) } };
+    return { kind: 'rejected', service, rejection: { record: data.record, reason: reasonOf(error) } };
   }
 }
 
@@ -119,8 +120,4 @@ function readWeight(text: string): number {
 /** ms since 1970, from decimal digits; 0 if they are none. */
 export function readTime(text: string | undefined): number {
   return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : 0;
-}
-
-export function message(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

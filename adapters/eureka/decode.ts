@@ -1,5 +1,6 @@
 import { parseAddress, parsePort, short } from '#model/address.js';
 import type { Protocol } from '#model/protocol.js';
+import { reasonOf } from '#model/reason.js';
 import type { Instance, InstancePort, Metadata } from '#model/service.js';
 
 /**
@@ -77,7 +78,7 @@ export function decodeLease(raw: unknown, index: number): EurekaLease {
   try {
     return { id, status, deleted, content: decodeInstance(raw, id, status) };
   } catch (error) {
-    return { id, status, deleted, content: error instanceof Error ? error.message : String(error) };
+    return { id, status, deleted, content: reasonOf(error) };
   }
 }
 

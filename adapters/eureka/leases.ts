@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { compareText } from '#model/mesh.js';
 import type { Instance, RegistryService, Rejection, ServiceKey } from '#model/service.js';
 import type { EurekaApplication, EurekaLease } from './decode.js';
 
@@ -85,9 +86,9 @@ function instancesOf(application: ReadonlyMap<string, EurekaLease>): Instance[] 
     }))
     .sort(
       (a, b) =>
-        compare(a.endpoint, b.endpoint) ||
+        compareText(a.endpoint, b.endpoint) ||
         a.instance.changedAt - b.instance.changedAt ||
-        compare(a.instance.id, b.instance.id),
+        compareText(a.instance.id, b.instance.id),
     )
     .map(({ instance }) => instance);
 }
@@ -95,11 +96,7 @@ function instancesOf(application: ReadonlyMap<string, EurekaLease>): Instance[] 
 function rejectionsOf(application: ReadonlyMap<string, EurekaLease>): Rejection[] {
   return [...application.values()]
     .flatMap(({ id, content }) => (typeof content === 'string' ? [{ record: id, reason: content }] : []))
-    .sort((a, b) => compare(a.record, b.record));
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+    .sort((a, b) => compareText(a.record, b.record));
 }
 
 export function serviceKey(registry: string, name: string): ServiceKey {

@@ -8,8 +8,8 @@ export const fields = {
   }),
   auth: basicAuth().optional().meta({ description: "User name and password, if not in the servers' URLs" }),
   tls: clientTls().optional(),
-  pollInterval: duration()
-    .pipe(z.number().min(100, 'at least 100ms').max(60_000, 'at most 60s'))
+  pollInterval: duration(100)
+    .pipe(z.number().max(60_000, 'at most 60s'))
     .prefault('5s')
     .meta({ description: 'Time between two questions, ±10 %; 100ms to 60s' }),
   timeout: duration().prefault('10s').meta({ description: 'Time for one whole answer of one server' }),

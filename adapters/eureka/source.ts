@@ -1,4 +1,5 @@
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import { reasonOf } from '#model/reason.js';
 import type { RegistryService } from '#model/service.js';
 import { type Cause, cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
 import { EurekaClient, type FullAnswer } from './client.js';
@@ -148,7 +149,7 @@ class Session {
     } catch (error) {
       this.signal.throwIfAborted();
       this.context.log.warn(
-        { error, applications: lost },
+        { reason: reasonOf(error), applications: lost },
         'applications are gone, which no second answer confirms yet',
       );
       second = { leases: this.#shown };

@@ -2,7 +2,16 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { parseAddress, parsePort } from '#model/address.js';
 import type { Protocol } from '#model/protocol.js';
-import type { Instance, InstancePort, RegistryService, Rejection, ServiceKey, ServicePort } from '#model/service.js';
+import { reasonOf } from '#model/reason.js';
+import {
+  type Instance,
+  type InstancePort,
+  type RegistryService,
+  type Rejection,
+  type ServiceKey,
+  type ServicePort,
+  serviceId,
+} from '#model/service.js';
 import { fileSchema, instanceSchema, serviceSchema } from './schema.js';
 
 /** A file's services, and those that it names and does not describe properly. */
@@ -24,8 +33,16 @@ export function decodeFile(text: string, registry: string): Decoded {
     const service = serviceSchema.safeParse(entry);
     if (service.success) {
       const { name, namespace, group, version, metadata, ports, instances } = service.data;
+      const key = { registry, namespace, group, name, version };
+      if (services.some((other) => serviceId(other.key) === serviceId(key))) {
+        unreadable.push({
+          key: { ...key, name: `services[${index}]` },
+          error: new Error(`services[${index}]: "${name}" stands above already`),
+        });
+        continue;
+      }
       services.push({
-        key: { registry, namespace, group, name, version },
+        key,
         kind: 'file',
         ports,
         metadata,
@@ -33,7 +50,7 @@ export function decodeFile(text: string, registry: string): Decoded {
         consumers: [],
       });
     } else {
-      const key = { registry, namespace: '', group: '', name: nameOf(entry) ?? `services[${index}]`, version: '' };
+      const key = keyOf(entry, registry, `services[${index}]`);
       unreadable.push({ key, error: new Error(`services[${index}]: ${z.prettifyError(service.error)}`) });
     }
   }
@@ -51,8 +68,7 @@ function decodeInstances(
     try {
       instances.push(decodeInstance(entry, ports));
     } catch (error) {
-      const reason =
-        error instanceof z.ZodError ? z.prettifyError(error) : String(error instanceof Error ? error.message : error);
+      const reason = error instanceof z.ZodError ? z.prettifyError(error) : reasonOf(error);
       rejected.push({ record, reason });
     }
   }
@@ -92,8 +108,15 @@ function namedPorts(numbers: Readonly<Record<string, unknown>>, servicePorts: re
   return ports;
 }
 
-function nameOf(entry: unknown): string | undefined {
-  return typeof entry === 'object' && entry !== null && 'name' in entry && typeof entry.name === 'string'
-    ? entry.name
-    : undefined;
+/** The key of a service that is malformed elsewhere, so that what is known of it stays. */
+function keyOf(entry: unknown, registry: string, otherwise: string): ServiceKey {
+  const fields: Readonly<Record<string, unknown>> = typeof entry === 'object' && entry !== null ? { ...entry } : {};
+  const text = (name: string) => (['string', 'number'].includes(typeof fields[name]) ? String(fields[name]) : '');
+  return {
+    registry,
+    namespace: text('namespace'),
+    group: text('group'),
+    name: text('name') || otherwise,
+    version: text('version'),
+  };
 }

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { watch } from 'chokidar';
+import { asError } from '#model/reason.js';
 import { cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
 import { decodeFile } from './decode.js';
 
@@ -27,7 +28,7 @@ export class FileSource implements Source {
         out.alive();
         out.state({ kind: 'live' });
       } catch (error) {
-        out.state({ kind: 'stale', error: error instanceof Error ? error : new Error(String(error)) });
+        out.state({ kind: 'stale', error: asError(error) });
       }
     };
     let reading = read('file read');
@@ -36,6 +37,7 @@ export class FileSource implements Source {
     };
     const watcher = watch(this.#path, { awaitWriteFinish: { stabilityThreshold: 50, pollInterval: 10 } });
     watcher.on('all', () => readAgain('file saved'));
+    watcher.on('error', (error) => out.state({ kind: 'stale', error: asError(error) }));
     const timer = setInterval(() => readAgain('file changed'), checkInterval);
     if (!signal.aborted) await once(signal, 'abort');
     clearInterval(timer);

@@ -8,8 +8,8 @@ import {
   type ServiceError,
 } from '@grpc/grpc-js';
 import { type ClientTls, readClientTls } from '#config/fields.js';
+import { reasonOf } from '#model/reason.js';
 import { Payload } from '#proto/nacos/grpc.js';
-import { reasonOf } from '#sources/http.js';
 import { hostAndPort, type NacosServer } from './schema.js';
 
 /** gRPC is on the HTTP port plus this. */

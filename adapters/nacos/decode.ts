@@ -1,4 +1,6 @@
 import { parseAddress, parsePort, short } from '#model/address.js';
+import { compareText } from '#model/mesh.js';
+import { reasonOf } from '#model/reason.js';
 import type { Instance, Metadata, RegistryService, Rejection, ServiceKey } from '#model/service.js';
 
 /**
@@ -19,13 +21,12 @@ export function decodeService(key: ServiceKey, info: unknown): RegistryService {
       const endpoint = `${instance.address} ${instance.ports[0]?.number}`;
       const other = byEndpoint.get(endpoint);
       // One address and port may stand in two clusters, and is one endpoint all the same.
-      const [kept, dropped] =
-        other !== undefined && rank(other) >= rank(instance) ? [other, instance] : [instance, other];
+      const [kept, dropped] = other !== undefined && isBetter(other, instance) ? [other, instance] : [instance, other];
       byEndpoint.set(endpoint, kept);
       if (dropped !== undefined)
         rejected.push({ record: dropped.id, reason: `has the same address and port as ${kept.id}` });
     } catch (error) {
-      rejected.push({ record: recordOf(host, index), reason: error instanceof Error ? error.message : String(error) });
+      rejected.push({ record: recordOf(host, index), reason: reasonOf(error) });
     }
   });
   return {
@@ -33,8 +34,8 @@ export function decodeService(key: ServiceKey, info: unknown): RegistryService {
     kind: 'nacos',
     ports: [],
     metadata: info.reachProtectionThreshold === true ? { reachProtectionThreshold: 'true' } : {},
-    instances: [...byEndpoint.values()].sort((a, b) => compare(a.id, b.id)),
-    rejected: rejected.sort((a, b) => compare(a.record, b.record)),
+    instances: [...byEndpoint.values()].sort((a, b) => compareText(a.id, b.id)),
+    rejected: rejected.sort((a, b) => compareText(a.record, b.record)),
     consumers: [],
   };
 }
@@ -77,6 +78,11 @@ function decodeMetadata(metadata: unknown, cluster: string): Metadata {
 }
 
 /** Which of two records for one endpoint counts: the one that may be called. */
+/** Of two alike the smaller id, whatever the order in which they come. */
+function isBetter(one: Instance, other: Instance): boolean {
+  return rank(one) === rank(other) ? one.id < other.id : rank(one) > rank(other);
+}
+
 function rank({ status }: Instance): number {
   return ['disabled', 'unhealthy', 'healthy'].indexOf(status);
 }
@@ -91,8 +97,4 @@ function recordOf(host: unknown, index: number): string {
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { reasonOf } from '#model/reason.js';
 import { HttpApi, type Page, plainName, type ServiceName } from './api.js';
 import { Catalog } from './catalog.js';
 import type { ClientOptions, Connect, NacosClient, Watcher } from './client.js';
@@ -24,7 +25,7 @@ export function connectGrpc(options: ClientOptions): Connect {
       } catch (error) {
         await client.close();
         signal.throwIfAborted();
-        failures.push(error instanceof Error ? error.message : String(error));
+        failures.push(reasonOf(error));
       }
     }
     throw new Error(failures.join('; '));

@@ -23,8 +23,8 @@ export const fields = {
     .enum(['grpc', 'http'])
     .default('grpc')
     .meta({ description: 'grpc for Nacos 2 and 3; http for Nacos 1, whose API goes up to 3.1' }),
-  pollInterval: duration()
-    .default(5_000)
+  pollInterval: duration(100)
+    .prefault('5s')
     .meta({ description: 'Pause between two looks at the list of services; with http also at each service' }),
   contextPath: z
     .string()

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import pLimit from 'p-limit';
+import { asError } from '#model/reason.js';
 import { type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
 import { cause, type SourceOutput } from '#sources/contract.js';
 import type { ServiceName } from './api.js';
@@ -95,7 +96,9 @@ export class Services {
   /** All wanted services, with those that are only perhaps gone. */
   async #list(client: NacosClient): Promise<Map<string, ServiceName>> {
     const list = async () => new Map((await client.list()).map((name) => [serviceId(this.#key(name)), name]));
-    const listed = await list();
+    let listed = await list();
+    // At the start nothing is missing yet, and an empty list would be the first content.
+    if (listed.size === 0 && !this.#committed) listed = await list();
     const missing = [...this.#known].filter(([id]) => !listed.has(id));
     if (missing.length === 0) return listed;
     const second = await list();
@@ -154,7 +157,7 @@ export class Services {
         if (this.#committed) this.#out.update([content], [], { what, observedAt: heard });
       } catch (error) {
         if (outdated()) return;
-        service.error = error instanceof Error ? error : new Error(String(error));
+        service.error = asError(error);
         service.subscribed = false;
         if (this.#committed) this.#out.unreadable(service.key, service.error);
       }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ExponentialBackoff } from 'cockatiel';
+import { asError } from '#model/reason.js';
 import type { Source, SourceContext, SourceOutput } from '#sources/contract.js';
 import type { Connect, NacosClient, Watcher } from './client.js';
 import { ConnectionReset } from './connection.js';
@@ -80,8 +81,4 @@ export class NacosSource implements Source {
       await client?.close();
     }
   }
-}
-
-function asError(reason: unknown): Error {
-  return reason instanceof Error ? reason : new Error(String(reason));
 }

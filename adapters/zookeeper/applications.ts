@@ -5,6 +5,7 @@ import {
   parseApplicationMetadata,
   parseMapping,
 } from '#adapters/dubbo/index.js';
+import { reasonOf } from '#model/reason.js';
 import type { Rejection } from '#model/service.js';
 import type { Cause } from '#sources/contract.js';
 import type { Followed, Following } from './follow.js';
@@ -247,7 +248,7 @@ function parsed<T>(parse: (text: string) => T): (text: string) => Parsed<T> {
     try {
       return { value: parse(text) };
     } catch (error) {
-      return { reason: error instanceof Error ? error.message : String(error) };
+      return { reason: reasonOf(error) };
     }
   };
 }

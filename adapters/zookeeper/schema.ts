@@ -20,9 +20,9 @@ export const fields = {
     .min(1)
     .meta({ description: 'Servers of one ensemble, host or host:port (default port 2181)' }),
   auth: basicAuth().optional().meta({ description: 'User name and password for digest authentication' }),
-  sessionTimeout: duration()
-    .default(10_000)
-    .meta({ description: 'Session timeout to ask for; the server may choose another (default 10s)' }),
+  sessionTimeout: duration(1_000)
+    .prefault('10s')
+    .meta({ description: 'Session timeout to ask for; the server may choose another' }),
   dubbo: z
     .union([off, z.strictObject({ root: znode().default('/dubbo') })])
     .prefault({})

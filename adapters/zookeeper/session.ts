@@ -1,6 +1,6 @@
 import zookeeper, { type Exception, type Event as ZooKeeperEvent } from 'node-zookeeper-client';
 import type { Secret } from '#config/fields.js';
-import { reasonOf } from '#sources/http.js';
+import { asError, reasonOf } from '#model/reason.js';
 import { Driver, type ServerAddress } from './driver.js';
 
 export interface SessionOptions {
@@ -225,8 +225,7 @@ function told(watcher: Watcher): (event: ZooKeeperEvent) => void {
 }
 
 function translate(error: Error | Exception, path: string): Error {
-  if (!('code' in error) || typeof error.code !== 'number')
-    return error instanceof Error ? error : new Error(`${error}`);
+  if (!('code' in error) || typeof error.code !== 'number') return asError(error);
   const hint =
     error.code === zookeeper.Exception.NO_AUTH ? 'may not be read (check auth and the ACL)' : 'cannot be read';
   return new ZooKeeperError(`${path} ${hint}: ${error.name}`, error.code);

@@ -76,7 +76,7 @@ ${table(
       const view = viewOf(parts.catalog, registry);
       return view === undefined
         ? []
-        : rejectedRecords(parts.catalog, view).map((r) => [html(registry), html(r.record), html(r.reason)]);
+        : rejectedRecords(parts, view).map((r) => [html(registry), html(r.record), html(r.reason)]);
     })
     .slice(0, maxRows),
 )}

@@ -3,10 +3,10 @@ import type { RegistryView } from '#catalog/view.js';
 import type { Config } from '#config/schema.js';
 import type { Projection } from '#istio/projection.js';
 import { compareText, type MeshPort, type MeshService } from '#model/mesh.js';
+import { reasonOf } from '#model/reason.js';
 import { type Rejection, type ServiceKey, serviceId } from '#model/service.js';
 import type { XdsListener } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
-import { reasonOf } from '#sources/http.js';
 import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
 
 /** The running parts that the API, the page and the metrics look at. They only look. */
@@ -20,6 +20,7 @@ export interface Parts {
   readonly awaited: () => readonly string[];
 }
 
+/** How a registry is doing, and how much it holds. */
 export interface RegistryReport extends SourceStatus {
   readonly type: string;
   readonly required: boolean;
@@ -33,7 +34,9 @@ export interface RegistryReport extends SourceStatus {
   readonly leftOut: number;
 }
 
-export function registryReports({ config, catalog, supervisors }: Parts): RegistryReport[] {
+/** All registries, in the order of the configuration. */
+export function registryReports(parts: Parts): RegistryReport[] {
+  const { config, catalog, supervisors } = parts;
   return supervisors.map((supervisor, index) => {
     const status = supervisor.status();
     const registry = config.registries[index];
@@ -46,7 +49,7 @@ export function registryReports({ config, catalog, supervisors }: Parts): Regist
       complete: view?.complete ?? false,
       services: services.length,
       instances: services.reduce((sum, { instances }) => sum + instances.length, 0),
-      rejected: view === undefined ? 0 : rejectedRecords(catalog, view).length,
+      rejected: view === undefined ? 0 : rejectedRecords(parts, view).length,
       leftOut: services.reduce((sum, { key }) => sum + (catalog.contribution(serviceId(key))?.leftOut.length ?? 0), 0),
     };
   });
@@ -57,8 +60,11 @@ export interface RejectedRecord extends Rejection {
   readonly service: ServiceKey | undefined;
 }
 
-/** Everything of a registry that could not be used: records, unreadable services, services without a host of their own. */
-export function rejectedRecords(catalog: Catalog, view: RegistryView): RejectedRecord[] {
+/**
+ * Everything of a registry that could not be used: records, unreadable services, services without a host of their own, and what Istio would refuse of the
+ * hosts that it is the first to hold.
+ */
+export function rejectedRecords({ catalog, projection }: Parts, view: RegistryView): RejectedRecord[] {
   const records: RejectedRecord[] = [];
   for (const service of view.services.values())
     for (const rejection of service.rejected) records.push({ service: service.key, ...rejection });
@@ -66,6 +72,11 @@ export function rejectedRecords(catalog: Catalog, view: RegistryView): RejectedR
     records.push({ service: view.services.get(id)?.key, record: id, reason: `cannot be read: ${reasonOf(error)}` });
   for (const { id, reason } of rejectedServices(catalog, view.registry))
     records.push({ service: view.services.get(id)?.key, record: id, reason });
+  for (const [host, rejections] of projection.rejected()) {
+    const [service] = catalog.services.get(host)?.origins ?? [];
+    if (service?.registry === view.registry)
+      records.push(...rejections.map(({ record, reason }) => ({ service, record: `${host}: ${record}`, reason })));
+  }
   return records;
 }
 
@@ -73,10 +84,12 @@ function rejectedServices(catalog: Catalog, registry: string): RejectedService[]
   return catalog.rejected().filter((service) => service.registry === registry);
 }
 
+/** The view of a registry; undefined if there is none of that name. */
 export function viewOf(catalog: Catalog, registry: string): RegistryView | undefined {
   return catalog.views().find((view) => view.registry === registry);
 }
 
+/** One mesh service in a list. */
 export interface ServiceSummary {
   readonly host: string;
   readonly namespace: string;
@@ -101,15 +114,17 @@ export function serviceSummaries({ catalog }: Parts, search = ''): ServiceSummar
     }));
 }
 
+/** One mesh service, and what is absent of it. */
 export interface ServiceReport extends MeshService {
   /** Whether no registry holds it any more: it is deleted when its grace has run out. */
   readonly gone: boolean;
   /** Instances that get no traffic, records that could not be used, and endpoints that Istio would refuse. */
   readonly absent: readonly (Rejection & { readonly registry: string })[];
-  /** Metadata of its endpoints that could become no label. */
-  readonly unlabelled: readonly Rejection[];
+  /** What its endpoints say that could not be used: metadata that can be no label, a malformed locality. */
+  readonly unused: readonly Rejection[];
 }
 
+/** The service of a host; undefined if there is none. */
 export function serviceReport({ catalog, projection }: Parts, host: string): ServiceReport | undefined {
   const service = catalog.services.get(host);
   if (service === undefined) return undefined;
@@ -124,10 +139,11 @@ export function serviceReport({ catalog, projection }: Parts, host: string): Ser
     ...service,
     gone: service.origins.length === 0,
     absent: [...absent, ...refused],
-    unlabelled: service.origins.flatMap((key) => catalog.contribution(serviceId(key))?.unlabelled ?? []),
+    unused: service.origins.flatMap((key) => catalog.contribution(serviceId(key))?.unused ?? []),
   };
 }
 
+/** The xDS clients of all listeners. */
 export function clients({ listeners }: Parts): ClientState[] {
   return listeners.flatMap((listener) => listener.clients());
 }

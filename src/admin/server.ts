@@ -1,6 +1,7 @@
 import Fastify from 'fastify';
 import type { Logger } from 'pino';
 import { istioYaml } from '#istio/yaml.js';
+import { reasonOf } from '#model/reason.js';
 import { Metrics } from './metrics.js';
 import { statusPage } from './page.js';
 import {
@@ -63,7 +64,7 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
   server.get<{ Params: { name: string } }>('/api/v1/registries/:name/rejected', async (request, reply) => {
     const view = viewOf(catalog, request.params.name);
     if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
-    return rejectedRecords(catalog, view);
+    return rejectedRecords(parts, view);
   });
   server.get<{ Querystring: Texts }>('/api/v1/services', { schema: texts }, async (request) =>
     serviceSummaries(parts, request.query.q),
@@ -82,7 +83,7 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
     const url = await server.listen({ host, port });
     return { url, close: () => server.close() };
   } catch (error) {
-    throw new Error(`admin: cannot listen on ${host}:${port}: ${error instanceof Error ? error.message : error}`, {
+    throw new Error(`admin: cannot listen on ${host}:${port}: ${reasonOf(error)}`, {
       cause: error,
     });
   }

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'eventemitter3';
 import { compareText, type MeshService } from '#model/mesh.js';
+import { reasonOf } from '#model/reason.js';
 import type { Contribution, RegistryPolicy } from '#policy/contribution.js';
 import type { Cause } from '#sources/contract.js';
 import { type MeshDefaults, merge } from './merge.js';
@@ -20,6 +21,7 @@ export interface RejectedService {
   readonly reason: string;
 }
 
+/** What the configuration says about mesh services. */
 export interface CatalogSettings extends MeshDefaults {
   /** How long a gone service stays, without endpoints, before it is deleted: ms. */
   readonly grace: number;
@@ -122,7 +124,7 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
       this.#contributions.set(id, contribution);
       return contribution.host;
     } catch (error) {
-      this.#failed.set(id, { id, registry, reason: error instanceof Error ? error.message : String(error) });
+      this.#failed.set(id, { id, registry, reason: reasonOf(error) });
       return undefined;
     }
   }

@@ -1,3 +1,4 @@
+import { addressKind } from '#model/address.js';
 import { compareText, type Endpoint, endpointKey, type MeshPort, type MeshService } from '#model/mesh.js';
 import { portName } from '#model/protocol.js';
 import type { Contribution } from '#policy/contribution.js';
@@ -22,13 +23,16 @@ export function merge(
   defaults: MeshDefaults,
   known: MeshService | undefined,
 ): MeshService {
+  const merged = localised(endpoints(contributions));
+  const numbered = ports(contributions, known);
   return {
     host,
     namespace: contributions.find(({ namespace }) => namespace !== undefined)?.namespace ?? defaults.namespace,
     exportTo: defaults.exportTo,
     vips,
-    ports: ports(contributions, known),
-    endpoints: localised(endpoints(contributions)),
+    ports: numbered,
+    ...shape(numbered, merged, known),
+    endpoints: merged,
     origins: contributions.map(({ key }) => key),
   };
 }
@@ -41,6 +45,19 @@ function ports(
   if (claims.length > 0) return numberPorts(claims);
   const { protocol } = contributions[0];
   return known?.ports ?? numberPorts([{ name: portName('', protocol), protocol, number: undefined }]);
+}
+
+/** An emptied service keeps its shape, too: a changed one would be a full push. */
+function shape(
+  ports: readonly MeshPort[],
+  endpoints: readonly Endpoint[],
+  known: MeshService | undefined,
+): Pick<MeshService, 'resolution' | 'uniform'> {
+  if (endpoints.length === 0) return { resolution: known?.resolution ?? 'static', uniform: known?.uniform ?? true };
+  return {
+    resolution: endpoints.some(({ address }) => addressKind(address) === 'dns') ? 'dns' : 'static',
+    uniform: endpoints.every((endpoint) => ports.every(({ name }) => name in endpoint.ports)),
+  };
 }
 
 /** An endpoint that several registries know is one: the first registry describes it, and all are its origins. */

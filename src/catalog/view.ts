@@ -20,8 +20,8 @@ export class RegistryView {
   /** Whether a complete listing was committed since the start. */
   complete = false;
   readonly #changed: (change: ViewChange) => void;
-  /** What was touched since the open listing was begun. A new listing replaces one that was dropped. */
-  #touched = new Set<string>();
+  /** What was touched since the open listing was begun, if one is open. A new listing replaces one that was dropped. */
+  #touched: Set<string> | undefined;
 
   constructor(registry: string, changed: (change: ViewChange) => void) {
     this.registry = registry;
@@ -37,6 +37,7 @@ export class RegistryView {
         for (const service of services) listed.set(serviceId(service.key), service);
       },
       commit: (cause) => {
+        this.#touched = undefined;
         const ids: string[] = [];
         for (const [id, service] of listed) {
           if (touched.has(id)) continue;
@@ -62,13 +63,13 @@ export class RegistryView {
     for (const service of changed) this.services.set(serviceId(service.key), service);
     for (const key of removed) this.services.delete(serviceId(key));
     for (const id of ids) this.unreadable.delete(id);
-    for (const id of ids) this.#touched.add(id);
+    for (const id of ids) this.#touched?.add(id);
     this.#changed({ registry: this.registry, ids, cause });
   }
 
   setUnreadable(key: ServiceKey, error: Error): void {
     const id = serviceId(key);
     this.unreadable.set(id, error);
-    this.#touched.add(id);
+    this.#touched?.add(id);
   }
 }

@@ -19,7 +19,7 @@ interface Range {
 
 /**
  * Reads ranges in CIDR notation. All of one family are one pool.
- * @throws Error if one is malformed or a family has fewer than 65,536 addresses
+ * @throws Error if one is malformed, two overlap, or a family has fewer than 65,536 addresses
  */
 export function parseRanges(cidrs: readonly string[]): Range[][] {
   const pools = new Map<number, Range[]>();
@@ -38,6 +38,10 @@ export function parseRanges(cidrs: readonly string[]): Range[][] {
   const result = [...pools.values()];
   for (const pool of result) {
     const size = pool.reduce((sum, range) => sum + range.size, 0n);
+    for (const range of pool)
+      for (const other of pool)
+        if (range !== other && range.start < other.start + other.size && other.start < range.start + range.size)
+          throw new Error(`${cidrs.join(', ')}: two of the ranges overlap`);
     if (size < 65_536n)
       throw new Error(`${cidrs.join(', ')}: ${size} addresses are too few, at least 65536 are needed`);
   }
@@ -104,7 +108,7 @@ export class VipAllocator {
     return moved;
   }
 
-  /** The host's addresses, one per family. Empty if there are no ranges or the host was not added. */
+  /** The host's addresses, one per family. Empty if there are no ranges, the host was not added, or its bucket is full. */
   addresses(host: string): string[] {
     const index = bucketOf(host);
     const place = this.#buckets[index]?.places.get(host);
@@ -136,6 +140,8 @@ export class VipAllocator {
       }
     }
     for (const [host, wanted] of late) {
+      // A bucket that is full leaves its last hosts without an address.
+      if (BigInt(taken.size) >= this.#places) break;
       let place = wanted;
       while (taken.has(place)) place = (place + 1n) % this.#places;
       places.set(host, place);

@@ -1,8 +1,12 @@
 import type { Logger } from 'pino';
 import { ConfigError, loadConfig } from '#config/load.js';
 import type { Config } from '#config/schema.js';
+import { reasonOf } from '#model/reason.js';
 import { createLog } from '../log.js';
 import { type Pontoon, startPontoon } from '../main.js';
+
+/** ms that all parts together have to end. */
+const longestStop = 5_000;
 
 /** `pontoon run`: the bridge, until SIGTERM or SIGINT. */
 export async function run(options: { config: string }): Promise<void> {
@@ -23,7 +27,7 @@ export async function run(options: { config: string }): Promise<void> {
     process.stdout.write(welcome(pontoon));
     stopOnSignal(pontoon, log);
   } catch (error) {
-    log.fatal({ reason: error instanceof Error ? error.message : String(error) }, 'cannot start');
+    log.fatal({ reason: reasonOf(error) }, 'cannot start');
     process.exitCode = 1;
   }
 }
@@ -31,6 +35,10 @@ export async function run(options: { config: string }): Promise<void> {
 function stopOnSignal(pontoon: Pontoon, log: Logger): void {
   const stop = (signal: NodeJS.Signals): void => {
     log.info({ signal }, 'stopping');
+    setTimeout(() => {
+      log.error('a part of it does not end: stopped without it');
+      process.exit(1);
+    }, longestStop).unref();
     pontoon.stop().then(
       () => process.exit(0),
       (error: unknown) => {

@@ -6,19 +6,25 @@ import { z } from 'zod';
 
 const durationUnits = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
 
-/** A duration with its unit (`500ms`, `30s`, `5m`, `1h`), read as ms. */
-export function duration() {
+/** Timers hold no longer ones. */
+const longestDuration = 2 ** 31 - 1;
+
+/** A duration with its unit (`500ms`, `30s`, `5m`, `1h`), read as ms: at least `least` ms, at most 24 days. */
+export function duration(least = 0) {
   return z
     .string()
     .regex(/^\d+(\.\d+)?(ms|s|m|h)$/, 'expected a duration with its unit, such as 500ms, 30s or 5m')
     .meta({ description: 'A duration with its unit: 500ms, 30s, 5m, 1h' })
-    .transform((text) => {
+    .transform((text, context) => {
       const [, amount, unit] = /^([\d.]+)(ms|s|m|h)$/.exec(text) as unknown as [
         string,
         string,
         keyof typeof durationUnits,
       ];
-      return Number(amount) * durationUnits[unit];
+      const ms = Number(amount) * durationUnits[unit];
+      const bound = ms < least ? `at least ${least}ms` : ms > longestDuration ? 'at most 24 days' : undefined;
+      if (bound !== undefined) context.addIssue({ code: 'custom', message: `expected ${bound}, found ${text}` });
+      return ms;
     });
 }
 
@@ -42,6 +48,7 @@ export class Secret {
   }
 }
 
+/** A secret in the configuration. */
 export function secret() {
   return z
     .string()
@@ -91,18 +98,30 @@ export function hostPort(defaultPort?: number) {
     const match = /^(\[[0-9a-fA-F:.]+\]|[^:/@\s]+)(?::(\d{1,5}))?$/.exec(text);
     const port = match?.[2] === undefined ? defaultPort : Number(match[2]);
     if (match?.[1] === undefined || port === undefined || port > 65535) {
-      context.addIssue({ code: 'custom', message: `"${text}" is not ${example}` });
+      // With an @ it may hold a password.
+      const found = text.includes('@') ? 'what is there' : `"${text}"`;
+      context.addIssue({ code: 'custom', message: `${found} is not ${example}` });
       return z.NEVER;
     }
     return { host: match[1].replace(/^\[|\]$/g, ''), port };
   });
 }
 
-/** An http or https URL without a query, read without its last slash. */
+/** An http or https URL without a query, read without its last slash. A user name and password in it are percent-encoded. */
 export function httpUrl() {
   return z
     .url({ protocol: /^https?$/, error: 'expected a URL such as http://host:port/path' })
+    .refine((text) => isDecodable(new URL(text)), 'user name and password in a URL are to be percent-encoded')
     .transform((text) => text.replace(/\/+$/, ''));
+}
+
+function isDecodable({ username, password }: URL): boolean {
+  try {
+    decodeURIComponent(username + password);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Whether a name is wanted: it matches one of `include` (all, if there is none) and none of `exclude`. Globs; `*` matches any characters. */

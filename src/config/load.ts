@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path';
 import { closest, distance } from 'fastest-levenshtein';
 import { type Document, isMap, isScalar, LineCounter, parseDocument, type Scalar, visit } from 'yaml';
 import type { z } from 'zod';
+import { reasonOf } from '#model/reason.js';
 import { type Config, configSchema, jsonSchema } from './schema.js';
 
 /** One thing that is wrong with a configuration, and where. Lines and columns count from 1. */
@@ -42,7 +43,7 @@ export function loadConfig(file: string, environment: NodeJS.ProcessEnv = proces
   try {
     text = readFileSync(file, 'utf8');
   } catch (error) {
-    throw new ConfigError([{ file, line: 1, column: 1, path: '', message: `cannot be read: ${messageOf(error)}` }]);
+    throw new ConfigError([{ file, line: 1, column: 1, path: '', message: `cannot be read: ${reasonOf(error)}` }]);
   }
   return parseConfig(text, file, environment);
 }
@@ -67,6 +68,14 @@ export function parseConfig(text: string, file: string, environment: NodeJS.Proc
   const issues: ConfigIssue[] = [];
   const secrets: string[] = [];
   visit(document, {
+    Alias: (_, node) => {
+      if (node.resolve(document) === undefined)
+        issues.push({
+          ...place(node.range?.[0] ?? 0),
+          path: '',
+          message: `*${node.source} refers to an anchor that is not there: a text that begins with * stands in quotes`,
+        });
+    },
     Scalar: (key, node) => {
       if (key === 'key' || typeof node.value !== 'string') return;
       try {
@@ -75,7 +84,7 @@ export function parseConfig(text: string, file: string, environment: NodeJS.Proc
         secrets.push(expanded);
         node.value = expanded;
       } catch (error) {
-        issues.push({ ...place(node.range?.[0] ?? 0), path: '', message: messageOf(error) });
+        issues.push({ ...place(node.range?.[0] ?? 0), path: '', message: reasonOf(error) });
       }
     },
   });
@@ -102,7 +111,7 @@ function expand(text: string, folder: string, environment: NodeJS.ProcessEnv): s
     try {
       return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
     } catch (error) {
-      throw new Error(`${text} cannot be read: ${messageOf(error)}`);
+      throw new Error(`${text} cannot be read: ${reasonOf(error)}`);
     }
   }
   return text.replace(/\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g, (reference, name: string) => {
@@ -134,9 +143,26 @@ function described(issue: z.core.$ZodIssue, input: unknown): Description[] {
     const hint = typeof found === 'string' ? suggestion(found, types) : '';
     return [{ path, message: `${text}${hint}; the types are ${types.join(', ')}` }];
   }
+  if (issue.code === 'invalid_union') {
+    // Of several forms the one that is meant is the one that is wrong within, not as a whole.
+    const [meant] = issue.errors.filter((errors) => errors.some((error) => !isWhole(error)));
+    if (meant !== undefined)
+      return meant.flatMap((error) =>
+        described({ ...error, path: [...path, ...error.path] } as z.core.$ZodIssue, input),
+      );
+    const forms = issue.errors
+      .flat()
+      .flatMap((error) => ('expected' in error ? [error.expected] : 'values' in error ? error.values : []));
+    return [{ path, message: `expected ${forms.map(String).join(' or ')}` }];
+  }
   if (issue.code === 'invalid_type' && valueAt(input, path) === undefined)
     return [{ path, message: `missing; expected ${issue.expected}` }];
   return [{ path, message: issue.message }];
+}
+
+/** Whether an issue says that a value is of another form altogether. */
+function isWhole({ path, code }: z.core.$ZodIssue): boolean {
+  return path.length === 0 && (code === 'invalid_type' || code === 'invalid_value');
 }
 
 function suggestion(found: string, known: readonly string[]): string {
@@ -208,9 +234,8 @@ function pathText(path: Path): string {
 }
 
 function withoutSecrets(message: string, secrets: readonly string[]): string {
-  return secrets.reduce((text, value) => (value === '' ? text : text.replaceAll(value, '[redacted]')), message);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  const forms = secrets
+    .filter(({ length }) => length > 2)
+    .flatMap((value) => [value, JSON.stringify(value).slice(1, -1)]);
+  return forms.reduce((text, form) => text.replaceAll(form, '[redacted]'), message);
 }

@@ -1,10 +1,19 @@
 import { z } from 'zod';
 import { adapters } from '#adapters/index.js';
 import { defaultRanges, parseRanges } from '#catalog/vip.js';
+import { isLocality } from '#model/locality.js';
+import { reasonOf } from '#model/reason.js';
 import { ExpressionError, instanceTemplate, serviceTemplate } from '#policy/expression.js';
 import { duration, hostPort } from './fields.js';
 
-function template(compile: (text: string) => unknown, variables: string) {
+const dnsLabel = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+
+/** @param isValid checks a text without templates, which is the same for all services */
+function template(
+  compile: (text: string) => unknown,
+  variables: string,
+  isValid: (text: string) => boolean = () => true,
+) {
   return z
     .string()
     .min(1)
@@ -12,6 +21,8 @@ function template(compile: (text: string) => unknown, variables: string) {
     .superRefine((text, context) => {
       try {
         compile(text);
+        if (!text.includes('{{') && !isValid(text))
+          context.addIssue({ code: 'custom', message: `"${text}" cannot be used here` });
       } catch (error) {
         if (!(error instanceof ExpressionError)) throw error;
         context.addIssue({ code: 'custom', message: error.message });
@@ -19,10 +30,10 @@ function template(compile: (text: string) => unknown, variables: string) {
     });
 }
 
-const ofService = () =>
-  template(serviceTemplate, 'registry.{name, type}, service.{name, namespace, group, version, metadata}');
-const ofInstance = () =>
-  template(instanceTemplate, 'those of host, and instance.{address, port, status, weight, zone, metadata}');
+const ofService = (isValid?: (text: string) => boolean) =>
+  template(serviceTemplate, 'registry.{name, type}, service.{name, namespace, group, version, metadata}', isValid);
+const ofInstance = (isValid?: (text: string) => boolean) =>
+  template(instanceTemplate, 'those of host, and instance.{address, port, status, weight, zone, metadata}', isValid);
 
 /** The keys that registries of every type have, with `type` and the adapter's own beside them. */
 const common = {
@@ -31,10 +42,10 @@ const common = {
     .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected letters, digits, dots, dashes and underscores')
     .meta({ description: 'Identity of all that is read from this registry' }),
   host: ofService().optional().meta({ description: 'Template of the host that a service gets in the mesh' }),
-  namespace: ofService()
+  namespace: ofService((text) => dnsLabel.test(text))
     .optional()
     .meta({ description: 'Template of the Istio namespace; istio.namespace unless set' }),
-  locality: ofInstance()
+  locality: ofInstance((text) => isLocality(text))
     .optional()
     .meta({ description: 'Template of the locality (region/zone/subzone) of instances that the registry gives none' }),
   network: ofInstance()
@@ -43,7 +54,7 @@ const common = {
   include: z.array(z.string().min(1)).optional().meta({ description: 'Globs of service names; all unless set' }),
   exclude: z.array(z.string().min(1)).optional().meta({ description: 'Globs of service names that are not even read' }),
   required: z.boolean().default(true).meta({ description: 'Whether the first complete set waits for this registry' }),
-  staleAfter: duration().optional().meta({
+  staleAfter: duration(1_000).optional().meta({
     description: "Without a sign of life for this long the registry is stale; the adapter's own value unless set",
   }),
 };
@@ -71,7 +82,7 @@ const vip = z.union([
         try {
           parseRanges(ranges);
         } catch (error) {
-          context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+          context.addIssue({ code: 'custom', message: reasonOf(error) });
         }
       })
       .meta({ description: 'Ranges in CIDR notation, IPv4 and IPv6; each host gets an address of each family' }),
@@ -83,6 +94,7 @@ export const configSchema = z
   .strictObject({
     registries: z
       .array(registry)
+      .min(1)
       .meta({
         description:
           'What is read, in order of precedence: of those that hold a host the first says its ports and namespace',
@@ -95,17 +107,24 @@ export const configSchema = z
               path: [index, 'name'],
               message: `a second registry is named "${name}"`,
             });
+        // Without one, the first answer may be empty, and istiod then deletes all that it has.
+        if (registries.length > 0 && registries.every(({ required }) => !required))
+          context.addIssue({ code: 'custom', message: 'at least one registry has to be required' });
       }),
     istio: z
       .strictObject({
         namespace: z
           .string()
-          .regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, 'expected a DNS label')
+          .regex(dnsLabel, 'expected a DNS label')
           .default('pontoon')
           .meta({ description: 'Istio namespace of the services whose registry names none' }),
         exportTo: z
-          .array(z.string().min(1))
+          .array(z.string().regex(/^(\*|\.|~|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)$/, 'expected *, ., ~ or a namespace'))
           .min(1)
+          .refine(
+            (names) => names.length === 1 || !names.some((name) => name === '*' || name === '~'),
+            '* and ~ stand alone',
+          )
           .default(['*'])
           .meta({ description: 'Istio namespaces that see the services' }),
         grace: duration()

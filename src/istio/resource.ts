@@ -10,6 +10,7 @@ export interface ResourceBodies {
   ServiceEntry: ServiceEntry;
 }
 
+/** The Istio kinds that Pontoon makes. */
 export type ResourceType = keyof ResourceBodies;
 
 /** One Istio resource, before encoding. */
@@ -66,6 +67,7 @@ export function typeOfUrl(url: string): ResourceType | undefined {
   return types.find((type) => resourceTypes[type].urls.includes(url));
 }
 
+/** Encodes a resource, once for all clients. */
 export function encodeResource(resource: IstioResource): EncodedResource {
   const { bodyUrl, encode } = resourceTypes[resource.type];
   const name = `${resource.namespace}/${resource.name}`;

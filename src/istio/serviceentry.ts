@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { addressKind } from '#model/address.js';
 import { type Endpoint, endpointKey, type MeshPort, type MeshService } from '#model/mesh.js';
 import { protocols } from '#model/protocol.js';
 import {
@@ -25,8 +24,8 @@ const sharedAddressLabel = 'pontoon.io/endpoints-at-address';
  * See https://istio.io/latest/docs/reference/config/networking/service-entry/
  */
 export function serviceEntries(service: MeshService): IstioResource<'ServiceEntry'>[] {
-  const whole = service.endpoints.every((endpoint) => service.ports.every((port) => port.name in endpoint.ports));
-  if (whole || service.ports.length === 1) return [resource(service, service.host, service.ports, service.endpoints)];
+  if (service.uniform || service.ports.length === 1)
+    return [resource(service, service.host, service.ports, service.endpoints)];
   return service.ports.map((port) => {
     const endpoints = service.endpoints.filter((endpoint) => port.name in endpoint.ports);
     return resource(service, partName(service.host, port), [port], endpoints);
@@ -35,7 +34,8 @@ export function serviceEntries(service: MeshService): IstioResource<'ServiceEntr
 
 /** A name that no other host can have: its hash is part of it. */
 function partName(host: string, port: MeshPort): string {
-  return `${host}.${port.name}-${createHash('sha256').update(host).digest('hex').slice(0, 8)}`;
+  const hash = createHash('sha256').update(`${host} ${port.name}`).digest('hex').slice(0, 8);
+  return `${host}.${port.name.slice(0, 50)}-${hash}`;
 }
 
 function resource(
@@ -54,8 +54,6 @@ function resource(
 }
 
 function serviceEntry(service: MeshService, ports: readonly MeshPort[], endpoints: readonly Endpoint[]): ServiceEntry {
-  // istiod takes IP addresses only under STATIC; a mixture is resolved as a whole.
-  const named = endpoints.some(({ address }) => addressKind(address) === 'dns');
   const dialled = distinct(endpoints, ports);
   const atAddress = new Map<string, number>();
   for (const { address } of dialled) atAddress.set(address, (atAddress.get(address) ?? 0) + 1);
@@ -70,7 +68,8 @@ function serviceEntry(service: MeshService, ports: readonly MeshPort[], endpoint
     })),
     // MESH_EXTERNAL would switch automatic mTLS off for services that have endpoints of both kinds.
     location: ServiceEntry_Location.MESH_INTERNAL,
-    resolution: named ? ServiceEntry_Resolution.DNS : ServiceEntry_Resolution.STATIC,
+    // istiod takes IP addresses only under STATIC; a mixture is resolved as a whole.
+    resolution: service.resolution === 'dns' ? ServiceEntry_Resolution.DNS : ServiceEntry_Resolution.STATIC,
     endpoints: dialled.map((endpoint) => workload(endpoint, ports, atAddress.get(endpoint.address) ?? 1)),
     exportTo: [...service.exportTo],
     subjectAltNames: [],

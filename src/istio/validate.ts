@@ -1,4 +1,6 @@
 import { addressKind, parseAddress, parsePort, short } from '#model/address.js';
+import { isLocality } from '#model/locality.js';
+import { reasonOf } from '#model/reason.js';
 import type { Rejection } from '#model/service.js';
 import { type ServiceEntry, ServiceEntry_Resolution, type WorkloadEntry } from '#proto/istio/networking.js';
 import type { IstioResource } from './resource.js';
@@ -14,6 +16,7 @@ export interface Checked {
   readonly rejected: readonly Rejection[];
 }
 
+/** Takes out of a resource what breaks a rule. */
 export function checkServiceEntry(resource: IstioResource<'ServiceEntry'>): Checked {
   const { body } = resource;
   const whole = entryErrors(resource);
@@ -36,7 +39,6 @@ const dns1123Label = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const hostLabel = /^[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$/;
 const labelValue = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
 const labelName = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
-const maxLocalityParts = 3;
 
 function entryErrors({ namespace, name, body }: IstioResource<'ServiceEntry'>): string[] {
   const errors: string[] = [];
@@ -70,7 +72,7 @@ function endpointErrors(endpoint: WorkloadEntry, entry: ServiceEntry): string[] 
     if (kind === 'dns' && entry.resolution === ServiceEntry_Resolution.STATIC)
       errors.push('a DNS name under static resolution');
   } catch (error) {
-    errors.push(error instanceof Error ? error.message : String(error));
+    errors.push(reasonOf(error));
   }
   const names = entry.ports.map(({ name }) => name);
   for (const [name, number] of Object.entries(endpoint.ports)) {
@@ -87,8 +89,7 @@ function endpointErrors(endpoint: WorkloadEntry, entry: ServiceEntry): string[] 
       errors.push(`label "${short(key)}" is not a label name`);
     if (!labelValue.test(value)) errors.push(`label ${short(key)}="${short(value)}" is not a label value`);
   }
-  const parts = endpoint.locality === '' ? [] : endpoint.locality.split('/');
-  if (parts.length > maxLocalityParts || parts[0] === '' || parts.slice(0, -1).includes(''))
+  if (endpoint.locality !== '' && !isLocality(endpoint.locality))
     errors.push(`locality "${short(endpoint.locality)}" is not region/zone/subzone`);
   if (!Number.isInteger(endpoint.weight) || endpoint.weight < 1 || endpoint.weight > 4_294_967_295)
     errors.push(`weight ${endpoint.weight} is not a whole number of at least 1`);
@@ -100,7 +101,7 @@ function portError(number: number): string | undefined {
     parsePort(number);
     return undefined;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return reasonOf(error);
   }
 }
 

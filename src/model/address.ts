@@ -2,6 +2,7 @@ import ipaddr from 'ipaddr.js';
 
 export type AddressKind = 'ipv4' | 'ipv6' | 'dns';
 
+/** Where an instance can be dialled. */
 export interface Address {
   readonly kind: AddressKind;
   /** Normalised: IPv6 compressed and without brackets, IPv4-mapped IPv6 as IPv4, DNS names in lower case without the last dot. */
@@ -34,6 +35,7 @@ export function parseAddress(input: string): Address {
   return { kind: 'dns', text: name };
 }
 
+/** The kind of an address that {@link parseAddress} gave. */
 export function addressKind(address: string): AddressKind {
   if (address.includes(':')) return 'ipv6';
   return ipaddr.IPv4.isValidFourPartDecimal(address) ? 'ipv4' : 'dns';

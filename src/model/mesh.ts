@@ -38,6 +38,10 @@ export interface MeshService {
   /** Virtual addresses, one per configured family. */
   readonly vips: readonly string[];
   readonly ports: readonly MeshPort[];
+  /** Whether its addresses are IP addresses only; if one is a DNS name, all are resolved. */
+  readonly resolution: 'static' | 'dns';
+  /** Whether every endpoint has every port; if not, each port needs a resource of its own. */
+  readonly uniform: boolean;
   /** Sorted by address and ports. Empty: the service is there, and nobody can be called. */
   readonly endpoints: readonly Endpoint[];
   /** The registries' services that it is made of, in the order of the configuration; empty while a gone service waits for its deletion. */

@@ -1,3 +1,5 @@
+import { short } from '#model/address.js';
+import { isLocality } from '#model/locality.js';
 import { compareText, type Endpoint, endpointKey } from '#model/mesh.js';
 import type { Protocol } from '#model/protocol.js';
 import type { Instance, RegistryService, Rejection, ServiceKey } from '#model/service.js';
@@ -40,8 +42,8 @@ export interface Contribution {
   readonly endpoints: readonly Endpoint[];
   /** Instances that are known and get no traffic, with the reason. */
   readonly leftOut: readonly Rejection[];
-  /** Metadata of usable instances that could become no label, with the reason. */
-  readonly unlabelled: readonly Rejection[];
+  /** What usable instances say that could not be used: metadata that can be no label, a malformed locality. */
+  readonly unused: readonly Rejection[];
 }
 
 interface CompiledKind extends ServiceKind {
@@ -81,7 +83,7 @@ export class RegistryPolicy {
 
     const endpoints: Endpoint[] = [];
     const leftOut: Rejection[] = [];
-    const unlabelled: Rejection[] = [];
+    const unused: Rejection[] = [];
     const places = new Set<string>();
     for (const instance of newestFirst(service.instances)) {
       const leave = (reason: string): void => void leftOut.push({ record: instance.id, reason });
@@ -93,8 +95,13 @@ export class RegistryPolicy {
       else if (weight === undefined) leave('weight 0');
       else {
         const { labels, unfit } = endpointLabels(instance.metadata);
-        endpoints.push({ ...this.#endpoint(instance, scope), weight, draining: verdict === 'drain', labels });
-        unlabelled.push(...unfit.map((reason) => ({ record: instance.id, reason })));
+        const endpoint = this.#endpoint(instance, scope);
+        if (endpoint.locality !== undefined && !isLocality(endpoint.locality)) {
+          unfit.push(`locality "${short(endpoint.locality)}" is not region/zone/subzone: it has none`);
+          endpoint.locality = undefined;
+        }
+        endpoints.push({ ...endpoint, weight, draining: verdict === 'drain', labels });
+        unused.push(...unfit.map((reason) => ({ record: instance.id, reason })));
       }
       places.add(place);
     }
@@ -106,11 +113,11 @@ export class RegistryPolicy {
       protocol: kind.protocol,
       endpoints: endpoints.sort((a, b) => compareText(endpointKey(a), endpointKey(b))),
       leftOut,
-      unlabelled,
+      unused,
     };
   }
 
-  #endpoint(instance: Instance, service: ServiceScope): Omit<Endpoint, 'weight' | 'draining' | 'labels'> {
+  #endpoint(instance: Instance, service: ServiceScope) {
     const { registry } = service;
     const scope: InstanceScope = {
       ...service,

@@ -1,4 +1,5 @@
 import { Environment, type TypeCheckResult } from '@marcbachmann/cel-js';
+import { reasonOf } from '#model/reason.js';
 import type { Instance, RegistryService } from '#model/service.js';
 
 /** What an expression about a registry's service can name. */
@@ -96,6 +97,6 @@ function compileExpression(source: string, offset: number, environment: Environm
 
 /** The first line: what follows in cel-js's messages is a drawing of the place. */
 function messageOf(error: unknown, expression: string): string {
-  const text = error instanceof Error ? error.message : String(error);
+  const text = reasonOf(error);
   return `${expression}: ${text.split('\n')[0]}`;
 }

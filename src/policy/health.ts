@@ -27,6 +27,7 @@ const healthOf: ReadonlyMap<string, Health> = new Map([
   ['drop', 'drop'],
 ]);
 
+/** What becomes of an instance in this state. */
 export function health(status: string): Health {
   return healthOf.get(status) ?? 'serve';
 }

@@ -7,6 +7,13 @@ const unwanted = picomatch(
   [
     '*timestamp*',
     'pid',
+    // Secrets.
+    '*token*',
+    '*password*',
+    '*passwd*',
+    '*secret*',
+    '*access*key*',
+    '*credential*',
     'preserved.*',
     'management.*',
     // What Dubbo and Curator write for their own clients.
@@ -45,7 +52,7 @@ const maxLength = 63;
 /** Labels, and what of the metadata could become none, with the reason. */
 export interface EndpointLabels {
   readonly labels: Readonly<Record<string, string>>;
-  readonly unfit: readonly string[];
+  readonly unfit: string[];
 }
 
 /**

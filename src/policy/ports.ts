@@ -44,8 +44,8 @@ export function portClaims(service: RegistryService): PortClaim[] {
 const protocolOrder = Object.keys(protocols);
 
 /**
- * Gives each port name a number of its own. The first claim to a name counts; declared numbers come first, the others take their protocol's default,
- * or the next free one above it, in an order that no instance can change.
+ * Gives each port name a number of its own. The first claim to a name counts; declared numbers come first, the others take their protocol's default.
+ * Of those that want one number the protocol that is older in the table has it, and the next one takes the number above, as long as both are there.
  * @param claims of all registries that hold the host, in the order of the configuration
  */
 export function numberPorts(claims: readonly PortClaim[]): MeshPort[] {

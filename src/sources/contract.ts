@@ -11,6 +11,7 @@ export interface Cause {
   readonly observedAt: number;
 }
 
+/** A cause that was observed now. */
 export function cause(what: string): Cause {
   return { what, observedAt: performance.now() };
 }

@@ -1,7 +1,9 @@
 import { Agent, type Dispatcher } from 'undici';
 import { type ClientTls, readClientTls, type Secret } from '#config/fields.js';
 import { short } from '#model/address.js';
+import { reasonOf } from '#model/reason.js';
 
+/** Where a registry's servers are, and how to speak to them. */
 export interface HttpServersOptions {
   /** Base URLs without a last slash, tried in turn. User name and password may stand in them. */
   readonly servers: readonly string[];
@@ -13,6 +15,7 @@ export interface HttpServersOptions {
   readonly connections?: number;
 }
 
+/** One request, to whichever server answers. */
 export interface HttpRequest {
   readonly signal: AbortSignal;
   /** GET unless given. */
@@ -21,6 +24,7 @@ export interface HttpRequest {
   readonly body?: string;
 }
 
+/** A whole answer. */
 export interface HttpAnswer {
   readonly status: number;
   readonly body: Buffer;
@@ -125,9 +129,12 @@ export class HttpServers {
   }
 
   async #ask(server: Server, path: string, options: HttpRequest): Promise<HttpAnswer> {
-    // Not AbortSignal.timeout: AbortSignal.any holds its signals weakly, and on Node 20 a collected timeout never ends anything.
-    const late = new AbortController();
-    const timer = setTimeout(() => late.abort(new DOMException('no answer in time', 'TimeoutError')), this.#timeout);
+    // Not AbortSignal.any: on Node 20 it lets a timeout be collected before it fires, and keeps a little of each request while its signal lives.
+    const ending = new AbortController();
+    const timer = setTimeout(() => ending.abort(new DOMException('no answer in time', 'TimeoutError')), this.#timeout);
+    const end = (): void => ending.abort(options.signal.reason);
+    options.signal.addEventListener('abort', end, { once: true });
+    if (options.signal.aborted) end();
     try {
       const response = await this.#agent.request({
         origin: new URL(server.base).origin,
@@ -135,7 +142,7 @@ export class HttpServers {
         method: options.method ?? 'GET',
         headers: { ...server.headers, ...options.headers },
         ...(options.body === undefined ? {} : { body: options.body }),
-        signal: AbortSignal.any([options.signal, late.signal]),
+        signal: ending.signal,
       });
       return {
         status: response.statusCode,
@@ -144,6 +151,7 @@ export class HttpServers {
       };
     } finally {
       clearTimeout(timer);
+      options.signal.removeEventListener('abort', end);
     }
   }
 }
@@ -170,13 +178,4 @@ function server(base: string, auth: HttpServersOptions['auth']): Server {
   const shown = url.href.replace(/\/$/, '');
   const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
   return { base: shown, shown, headers: username === '' ? {} : { authorization } };
-}
-
-/** The reason of a failed request in a few words; network errors often hide theirs in `cause` or in a list. */
-export function reasonOf(error: unknown): string {
-  if (error instanceof AggregateError && error.errors.length > 0) return error.errors.map(reasonOf).join(', ');
-  if (!(error instanceof Error)) return String(error);
-  if (error.name === 'TimeoutError') return 'no answer in time';
-  if (error.message === '' && error.cause !== undefined) return reasonOf(error.cause);
-  return error.message || error.name;
 }

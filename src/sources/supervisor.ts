@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ExponentialBackoff } from 'cockatiel';
 import type { Logger } from 'pino';
 import type { RegistryView } from '#catalog/view.js';
+import { asError, reasonOf } from '#model/reason.js';
 import type { Source, SourceOutput, SourceState } from './contract.js';
-import { reasonOf } from './http.js';
 
 const firstRetry = 500;
 const longestRetry = 15_000;
@@ -25,6 +25,7 @@ export interface SourceStatus {
   readonly runs: number;
 }
 
+/** What a supervisor writes to. */
 export interface SupervisorOptions {
   readonly view: RegistryView;
   /** ms without a proof of life until the source counts as stale. */
@@ -87,12 +88,14 @@ export class Supervisor {
     while (!signal.aborted) {
       const changedBefore = this.#changedAt;
       this.#runs++;
+      const run = { isOver: false };
       try {
-        await this.#source.run(this.#output(), signal);
+        await this.#source.run(this.#output(run), signal);
         if (!signal.aborted) throw new Error('the source ended without being asked to');
       } catch (error) {
+        run.isOver = true;
         if (signal.aborted) break;
-        this.#failed(error instanceof Error ? error : new Error(String(error)));
+        this.#failed(asError(error));
         if (this.#changedAt !== changedBefore) backoff = factory.next();
         await sleep(backoff.duration, undefined, { signal }).catch(() => undefined);
         backoff = backoff.next(undefined);
@@ -101,7 +104,8 @@ export class Supervisor {
     clearInterval(watchdog);
   }
 
-  #output(): SourceOutput {
+  /** @param run what comes when it is over counts no more */
+  #output(run: { readonly isOver: boolean }): SourceOutput {
     const { view } = this.#options;
     return {
       listing: () => {
@@ -109,6 +113,7 @@ export class Supervisor {
         return {
           add: (services) => listing.add(services),
           commit: (cause) => {
+            if (run.isOver) return;
             this.#changed();
             this.#setState({ kind: 'live' });
             listing.commit(cause);
@@ -116,16 +121,21 @@ export class Supervisor {
         };
       },
       update: (changed, removed, cause) => {
+        if (run.isOver) return;
         this.#changed();
         view.update(changed, removed, cause);
       },
       unreadable: (key, error) => {
+        if (run.isOver) return;
         this.#errors++;
         this.#options.log.warn({ service: key.name, reason: reasonOf(error) }, 'service cannot be read');
         view.setUnreadable(key, error);
       },
-      alive: () => this.#proveAlive(),
+      alive: () => {
+        if (!run.isOver) this.#proveAlive();
+      },
       state: (state) => {
+        if (run.isOver) return;
         if (state.kind === 'stale' || state.kind === 'failed') this.#failed(state.error);
         else this.#setState(state);
       },
@@ -165,7 +175,7 @@ export class Supervisor {
 
   #watch(): void {
     const silent = performance.now() - this.#alive;
-    if (this.#state.kind === 'live' && silent > this.#options.staleAfter)
+    if (!('error' in this.#state) && silent > this.#options.staleAfter)
       this.#failed(new SilentError(`no sign of life for ${Math.round(silent / 1000)} s`));
   }
 }

@@ -69,14 +69,14 @@ describe('bad input: the record is rejected with its reason, and all else goes o
         reason,
       );
     expect(records, JSON.stringify(records, undefined, 1)).to.have.length(malformed.length);
-    const { endpoints, unlabelled } = await pontoon.service('com.acme.good.dubbo');
+    const { endpoints, unused } = await pontoon.service('com.acme.good.dubbo');
     expect(endpoints.map(({ address }) => address)).to.deep.equal([
       '10.0.0.1',
       '10.0.0.3',
       '2001:db8::7',
       'provider.example',
     ]);
-    expect(unlabelled.map(({ reason }) => reason)).to.deep.equal([
+    expect(unused.map(({ reason }) => reason)).to.deep.equal([
       'metadata huge (10000 characters) can be no label: a label has at most 63',
     ]);
   });

@@ -92,7 +92,7 @@ describe('catalog', () => {
     list(views[0], service('kube.default.svc.cluster.local', []), service('$', []), service('ok', []));
     expect([...catalog.services.keys()]).to.deep.equal(['ok']);
     expect(catalog.rejected().map(({ reason }) => reason.replace(/:.*/, ''))).to.deep.equal([
-      '"$" has no character that a host name can hold',
+      '"$" in "$" has no character that a host name can hold',
       'host "kube.default.svc.cluster.local" lies in the cluster\'s own domain',
     ]);
   });
@@ -151,6 +151,17 @@ describe('catalog', () => {
     expect(changes.at(-1)?.removed.map(({ name }) => name)).to.deep.equal(['pontoon/s.test']);
   });
 
+  it('keeps the shape of an emptied service, so that emptying it is no full push', () => {
+    const { views, changes } = catalogOf({ name: 'r' });
+    const https = { ports: [{ name: '', protocol: 'https', number: 2 }] } as const;
+    list(views[0], service('s', [instance('a.example', 1), instance('10.0.0.2', 2, https)]));
+    const names = changes.at(-1)?.set.map(({ name }) => name);
+    expect(names).to.have.length(2);
+    list(views[0], service('s', []));
+    expect(changes.at(-1)?.set.map(({ name }) => name)).to.deep.equal(names);
+    expect(changes.at(-1)?.removed).to.deep.equal([]);
+  });
+
   it('fills a gone service again when it returns within the grace', async () => {
     const { catalog, views } = catalogOf({ name: 'r' });
     const s = service('s', [instance('10.0.0.1', 1)]);
@@ -185,6 +196,18 @@ describe('catalog', () => {
     expect(catalog.services.get('s.test')?.endpoints.map(({ locality }) => locality)).to.deep.equal([
       undefined,
       undefined,
+    ]);
+    list(
+      views[1] as RegistryView,
+      service('t', [located, instance('10.0.0.2', 2, { zone: 'b' })], { key: { registry: 'q' } }),
+    );
+    list(
+      views[1] as RegistryView,
+      service('t', [located, instance('10.0.0.2', 2, { zone: 'x/y/z' })], { key: { registry: 'q' } }),
+    );
+    expect(catalog.services.get('t.test')?.endpoints, 'a malformed locality loses no endpoint').to.have.length(2);
+    expect(catalog.contribution('q///t/')?.unused.map(({ reason }) => reason)).to.deep.equal([
+      'locality "cn/sh/x/y/z" is not region/zone/subzone: it has none',
     ]);
     list(
       views[1] as RegistryView,
@@ -243,5 +266,19 @@ describe('virtual addresses', () => {
   it('refuse ranges that are malformed or too small', () => {
     expect(() => parseRanges(['10.0.0.0'])).to.throw('not a range');
     expect(() => parseRanges(['10.0.0.0/24'])).to.throw('too few');
+    expect(() => parseRanges(['10.0.0.0/8', '10.1.0.0/16'])).to.throw('overlap');
+  });
+
+  it('end where a bucket is full: its last hosts have none', () => {
+    const full = new VipAllocator(parseRanges(['10.0.0.0/16']));
+    full.change(
+      Array.from({ length: 80_000 }, (_, index) => `h${index}.test`),
+      [],
+    );
+    const found = Array.from({ length: 80_000 }, (_, index) => full.addresses(`h${index}.test`)[0]).filter(
+      (address) => address !== undefined,
+    );
+    expect(found.length).to.be.greaterThan(60_000).and.at.most(65_536);
+    expect(new Set(found).size).to.equal(found.length);
   });
 });

@@ -69,6 +69,41 @@ describe('configuration', () => {
     ],
     ['malformed YAML', 'registries: [', 'p.yaml:1:14: '],
     ['a key twice', `${minimal}admin: {}\nadmin: {}`, 'p.yaml:3:1: Map keys must be unique'],
+    [
+      'a text that YAML takes for an alias',
+      `${minimal}istio: { exportTo: [*x] }`,
+      'p.yaml:2:21: *x refers to an anchor',
+    ],
+    [
+      'a form that is none of several',
+      `${minimal}istio: { vip: false }`,
+      'p.yaml:2:15: istio.vip: expected off or object',
+    ],
+    [
+      'an unknown key in one of several forms',
+      `${minimal}istio: { vip: { range: [] } }`,
+      'p.yaml:2:15: istio.vip.ranges: missing',
+    ],
+    [
+      'namespaces that are none',
+      `${minimal}istio: { exportTo: ["Foo bar"] }`,
+      'p.yaml:2:21: istio.exportTo[0]: expected',
+    ],
+    [
+      'a duration that is too long',
+      `${minimal}istio: { grace: 720h }`,
+      'p.yaml:2:17: istio.grace: expected at most 24 days',
+    ],
+    [
+      'no registry that is required',
+      'registries: [{ name: a, type: file, path: x, required: false }]',
+      'p.yaml:1:13: registries: at least one',
+    ],
+    [
+      'a namespace that is no DNS label',
+      'registries: [{ name: a, type: file, path: x, namespace: A_B }]',
+      'p.yaml:1:57: registries[0].namespace: "A_B" cannot be used here',
+    ],
     ['a range that is too small', `${minimal}istio: { vip: { ranges: [10.0.0.0/30] } }`, 'p.yaml:2:'],
   ];
   for (const [what, text, message] of wrong)

@@ -29,6 +29,8 @@ function mesh(endpoints: Endpoint[], more: Partial<MeshService> = {}): MeshServi
     exportTo: ['*'],
     vips: ['241.0.0.1'],
     ports: [{ name: 'http', number: 80, protocol: 'http' }],
+    resolution: endpoints.some(({ address }) => address.endsWith('.example')) ? 'dns' : 'static',
+    uniform: true,
     endpoints,
     origins: [],
     ...more,
@@ -88,11 +90,11 @@ spec:
     ] as const;
     const both = endpoint('10.0.0.1', { http: 1, https: 2 });
     expect(serviceEntries(mesh([both], { ports }))).to.have.length(1);
-    const entries = serviceEntries(mesh([both, endpoint('10.0.0.2', { https: 3 })], { ports }));
+    const entries = serviceEntries(mesh([both, endpoint('10.0.0.2', { https: 3 })], { ports, uniform: false }));
     expect(entries.map(({ name, body }) => [name, body.hosts, body.endpoints.map(({ ports }) => ports)])).to.deep.equal(
       [
-        ['orders.test.http-93599b33', ['orders.test'], [{ http: 1 }]],
-        ['orders.test.https-93599b33', ['orders.test'], [{ https: 2 }, { https: 3 }]],
+        ['orders.test.http-1813669b', ['orders.test'], [{ http: 1 }]],
+        ['orders.test.https-42ad0cc4', ['orders.test'], [{ https: 2 }, { https: 3 }]],
       ],
     );
   });

@@ -29,7 +29,8 @@ describe('host names', () => {
   });
 
   it('refuses what cannot be a host', () => {
-    expect(() => hostName('...')).to.throw('no character');
+    expect(() => hostName('...')).to.throw('is no host name');
+    expect(() => hostName('___.eureka')).to.throw('"___" in "___.eureka" has no character');
     expect(() => hostName('a.default.svc.cluster.local')).to.throw("cluster's own domain");
     expect(() => hostName(Array(10).fill('x'.repeat(60)).join('.'))).to.throw('DNS allows 253');
   });
@@ -120,6 +121,9 @@ describe('labels', () => {
       timestamp: '1',
       pid: '2',
       'istio.io/rev': 'canary',
+      token: 's3cret',
+      'db.Password': 's3cret',
+      accessKeyId: 's3cret',
       'security.istio.io/tlsMode': 'istio',
       'topology.kubernetes.io/zone': 'z',
       huge: 'x'.repeat(10_000),

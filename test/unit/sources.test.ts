@@ -116,8 +116,23 @@ describe('file registry', () => {
       'services: [{ name: s, instnces: [] }, { name: t, instances: [{ address: 10.0.0.9, port: 70000 }] }]\n',
     );
     await until('the other service', () => running.view.services.has('r///t/'));
-    expect(found()).to.equal('10.0.0.5');
     expect(running.view.unreadable.get('r///s/')?.message).to.include('instnces');
     expect(running.view.services.get('r///t/')?.rejected[0]?.reason).to.include('port 70000');
+  });
+
+  it('knows a malformed service by its namespace and version too, and takes a name once', async () => {
+    writeFileSync(
+      path,
+      'services:\n  - { name: u, namespace: prod, version: 1, instances: [{ address: 10.0.0.8, port: 80 }] }\n  - { name: v }\n  - { name: v }\n',
+    );
+    await until('a service with a namespace', () => running.view.services.has('r/prod//u/1'));
+    expect(running.view.unreadable.get('r///services%5B2%5D/')?.message).to.include('stands above already');
+    writeFileSync(
+      path,
+      'services: [{ name: u, namespace: prod, version: 1, instnces: [] }, { name: s, instnces: [] }, { name: w }]\n',
+    );
+    await until('the change', () => running.view.services.has('r///w/'));
+    expect(running.view.services.get('r/prod//u/1')?.instances).to.have.length(1);
+    expect([...running.view.unreadable.keys()]).to.deep.equal(['r/prod//u/1', 'r///s/']);
   });
 });

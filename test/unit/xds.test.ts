@@ -20,14 +20,18 @@ function harness(ready = true) {
   set.apply({ set: [resource('b', '2'), resource('a', '1')], removed: [] });
   const responses: DiscoveryResponse[] = [];
   const flow = { open: true };
-  const stream: XdsStream = new XdsStream('s', 'peer', set, (message) => {
-    responses.push(DiscoveryResponse.decode(message));
-    if (flow.open) stream.written();
+  const sent: ReadonlyMap<string, number>[] = [];
+  const stream: XdsStream = new XdsStream('s', 'peer', set, {
+    write: (message) => {
+      responses.push(DiscoveryResponse.decode(message));
+      if (flow.open) stream.written();
+    },
+    sent: (changes) => sent.push(changes),
   });
   const request = (typeUrl: string, responseNonce = '', more: Partial<DiscoveryRequest> = {}) =>
     stream.request(DiscoveryRequest.fromPartial({ typeUrl, responseNonce, ...more }));
   const contents = () => responses.at(-1)?.resources.map(({ value }) => value.toString());
-  return { set, stream, responses, flow, request, contents };
+  return { set, stream, responses, flow, request, contents, sent };
 }
 
 describe('xDS stream', () => {
@@ -109,6 +113,25 @@ describe('xDS stream', () => {
     stream.written();
     expect(responses).to.have.length(2);
     expect(contents()).to.deep.equal(['a=6', 'b=2']);
+  });
+
+  it('tells when changes went out, and since when they were known, also to a slow reader', () => {
+    const { request, set, stream, flow, sent } = harness();
+    request(entries);
+    sent.length = 0;
+    const change = (version: string, observedAt: number) => {
+      set.apply({ set: [resource('a', version)], removed: [] });
+      stream.changed('r', observedAt);
+      stream.push();
+    };
+    flow.open = false;
+    change('4', 10);
+    change('5', 20);
+    change('6', 30);
+    expect(sent.map((changes) => [...changes])).to.deep.equal([[['r', 10]]]);
+    flow.open = true;
+    stream.written();
+    expect(sent.map((changes) => [...changes])).to.deep.equal([[['r', 10]], [['r', 20]]]);
   });
 
   it('sends nothing when a change has been taken back', () => {

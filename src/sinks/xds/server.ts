@@ -25,6 +25,7 @@ const aggregatedDiscovery: ServiceDefinition = {
   },
 };
 
+/** Where a listener listens, and what it serves. */
 export interface XdsListenerOptions {
   readonly host: string;
   /** 0 takes a free one. */
@@ -51,8 +52,6 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> {
   readonly #health = new HealthImplementation({ '': 'NOT_SERVING', [serviceName]: 'NOT_SERVING' });
   readonly #streams = new Set<XdsStream>();
   readonly #pace = new Pace(() => this.#push());
-  /** Registry → when the oldest change was observed that has not been pushed. */
-  #pending = new Map<string, number>();
   #streamCount = 0;
   readonly #instance = randomBytes(4).toString('hex');
 
@@ -105,8 +104,14 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> {
 
   #serve(call: ServerDuplexStream<DiscoveryRequest, Buffer>): void {
     const id = `${this.#instance}-${++this.#streamCount}`;
-    const stream = new XdsStream(id, call.getPeer(), this.#set, (message) => {
-      call.write(message, () => stream.written());
+    const stream: XdsStream = new XdsStream(id, call.getPeer(), this.#set, {
+      write: (message) => {
+        call.write(message, () => stream.written());
+      },
+      sent: (changes) => {
+        const sentAt = performance.now();
+        for (const [registry, observedAt] of changes) this.emit('sent', { registry, observedAt, sentAt });
+      },
     });
     const log = this.#options.log.child({ client: id, peer: call.getPeer() });
     this.#streams.add(stream);
@@ -129,18 +134,11 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> {
 
   #changed(change: ProjectionChange): void {
     if (!this.#set.apply(change)) return;
-    const oldest = this.#pending.get(change.registry) ?? Number.POSITIVE_INFINITY;
-    this.#pending.set(change.registry, Math.min(oldest, change.cause.observedAt));
+    for (const stream of this.#streams) stream.changed(change.registry, change.cause.observedAt);
     this.#pace.changed();
   }
 
   #push(): void {
-    const pending = this.#pending;
-    this.#pending = new Map();
-    let sent = 0;
-    for (const stream of this.#streams) if (stream.push()) sent++;
-    if (sent === 0) return;
-    const sentAt = performance.now();
-    for (const [registry, observedAt] of pending) this.emit('sent', { registry, observedAt, sentAt });
+    for (const stream of this.#streams) stream.push();
   }
 }

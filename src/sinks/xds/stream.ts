@@ -39,6 +39,14 @@ export interface ClientState {
 
 const emptyVersion = '0';
 
+/** Where a stream's messages go. */
+export interface StreamOutput {
+  /** Takes an encoded DiscoveryResponse; the next one comes after {@link XdsStream.written}. */
+  write(message: Buffer): void;
+  /** The set that was just written holds these changes: registry → when the oldest was observed, in ms of `performance.now()`. */
+  sent(changes: ReadonlyMap<string, number>): void;
+}
+
 /**
  * The state-of-the-world protocol with one client, as istiod's config source client speaks it; apart from I/O.
  * See https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
@@ -47,7 +55,7 @@ export class XdsStream {
   readonly #id: string;
   readonly #peer: string;
   readonly #set: ResourceSet;
-  readonly #write: (message: Buffer) => void;
+  readonly #output: StreamOutput;
   readonly #connectedAt = Date.now();
   readonly #subscriptions = new Map<string, Subscription>();
   #node = '';
@@ -55,16 +63,17 @@ export class XdsStream {
   #requests = 0;
   #nonces = 0;
   #writing = false;
+  /** Registry → when the oldest of its changes was observed that this client has not got. */
+  readonly #pending = new Map<string, number>();
 
   /**
    * @param id unique in this process; part of the nonces
-   * @param write takes an encoded DiscoveryResponse; the next one comes after {@link written}
    */
-  constructor(id: string, peer: string, set: ResourceSet, write: (message: Buffer) => void) {
+  constructor(id: string, peer: string, set: ResourceSet, output: StreamOutput) {
     this.#id = id;
     this.#peer = peer;
     this.#set = set;
-    this.#write = write;
+    this.#output = output;
   }
 
   /** Takes a request: a subscription, which is answered, or an ACK or NACK, which never is. */
@@ -97,9 +106,13 @@ export class XdsStream {
     this.push();
   }
 
-  /** Sends what is due: the newest set, of each type whose content changed since it was sent. @returns whether a resource type was sent */
-  push(): boolean {
-    let sent = false;
+  /** A change of a registry is in the set; it goes out with the next push. @param observedAt as in {@link Cause} */
+  changed(registry: string, observedAt: number): void {
+    this.#pending.set(registry, Math.min(observedAt, this.#pending.get(registry) ?? observedAt));
+  }
+
+  /** Sends what is due: the newest set, of each type whose content changed since it was sent. */
+  push(): void {
     for (const subscription of this.#subscriptions.values()) {
       if (this.#writing) break;
       if (subscription.type === undefined) {
@@ -108,11 +121,14 @@ export class XdsStream {
       }
       if (!this.#set.ready) continue;
       const { version, count, fields } = this.#set.snapshot(subscription.type);
-      if (!subscription.due && subscription.sent?.version === version) continue;
+      const news = subscription.sent?.version !== version;
+      const changes = new Map(this.#pending);
+      // What is sent now, or was taken back before it was sent, waits no more.
+      this.#pending.clear();
+      if (!subscription.due && !news) continue;
       this.#send(subscription, version, count, fields);
-      sent = true;
+      if (news) this.#output.sent(changes);
     }
-    return sent;
   }
 
   /** The last message is on its way: what has changed meanwhile goes out, as one. */
@@ -167,6 +183,6 @@ export class XdsStream {
     subscription.counts.sent++;
     subscription.sent = { version, count, bytes: message.length, nonce, at: Date.now() };
     this.#writing = true;
-    this.#write(message);
+    this.#output.write(message);
   }
 }
