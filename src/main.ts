@@ -4,7 +4,7 @@ import { adapters } from '#adapters/index.js';
 import { type Admin, startAdmin } from '#admin/server.js';
 import { Catalog } from '#catalog/catalog.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
-import { nameFilter } from '#config/fields.js';
+import { hostPortText, nameFilter } from '#config/fields.js';
 import type { Config, RegistryConfig } from '#config/schema.js';
 import { Projection } from '#istio/projection.js';
 import { reasonOf } from '#model/reason.js';
@@ -53,9 +53,7 @@ export async function startPontoon(config: Config, log: Logger): Promise<Pontoon
 
   try {
     const ports = await Promise.all(listeners.map((listener) => listener.listen()));
-    const xds = istio.xds.map(
-      ({ listen: { host } }, index) => `${host.includes(':') ? `[${host}]` : host}:${ports[index]}`,
-    );
+    const xds = istio.xds.map(({ listen: { host } }, index) => hostPortText({ host, port: ports[index] ?? 0 }));
     admin = await startAdmin({ config, catalog, projection, supervisors, listeners, awaited, log });
     for (const supervisor of supervisors) supervisor.start();
     return { adminUrl: admin.url, xds, stop };

@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { hostPortText } from '#config/fields.js';
 import { HttpError, HttpServers } from '#sources/http.js';
 import { Login } from './login.js';
-import { hostAndPort, type NacosConfig } from './schema.js';
+import type { NacosConfig } from './schema.js';
 
 /** Names one service within one Nacos. `namespace` is an id; the default one is `public` in all versions. */
 export interface ServiceName {
@@ -92,7 +93,7 @@ export class HttpApi {
   constructor(config: NacosConfig) {
     const scheme = config.tls === undefined ? 'http' : 'https';
     this.#http = new HttpServers({
-      servers: config.servers.map((server) => `${scheme}://${hostAndPort(server)}${config.contextPath}`),
+      servers: config.servers.map((server) => `${scheme}://${hostPortText(server)}${config.contextPath}`),
       tls: config.tls,
       connections: 8,
     });

@@ -7,10 +7,10 @@ import {
   Metadata,
   type ServiceError,
 } from '@grpc/grpc-js';
-import { type ClientTls, readClientTls } from '#config/fields.js';
+import { type ClientTls, hostPortText, readClientTls } from '#config/fields.js';
 import { reasonOf } from '#model/reason.js';
 import { Payload } from '#proto/nacos/grpc.js';
-import { hostAndPort, type NacosServer } from './schema.js';
+import type { NacosServer } from './schema.js';
 
 /** gRPC is on the HTTP port plus this. */
 const portOffset = 1_000;
@@ -90,7 +90,7 @@ export class Connection {
 
   private constructor(options: ConnectionOptions) {
     const { host, port } = options.server;
-    const address = hostAndPort({ host, port: port + portOffset });
+    const address = hostPortText({ host, port: port + portOffset });
     this.#options = options;
     this.#shown = `${address} (gRPC)`;
     this.#client = new Client(address, channelCredentials(options.tls), {

@@ -35,8 +35,3 @@ export const fields = {
 
 export type NacosConfig = z.output<z.ZodObject<typeof fields>>;
 export type NacosServer = NacosConfig['servers'][number];
-
-/** `host:port` as text, for people and URLs; IPv6 in brackets. */
-export function hostAndPort({ host, port }: NacosServer): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
-}

@@ -19,6 +19,8 @@ export interface Admin {
   close(): Promise<void>;
 }
 
+const loopback = /^(localhost|127(\.\d+){3}|\[?::1\]?)$/;
+
 /** The parameters that questions may have, each once. */
 interface Texts {
   readonly q?: string;
@@ -36,6 +38,13 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
   const metrics = new Metrics(parts);
   const server = Fastify({ forceCloseConnections: true });
 
+  // A page of another site must not read this through a name of its own that it points here.
+  const { host, port } = config.admin.listen;
+  if (loopback.test(host))
+    server.addHook('onRequest', async (request, reply) => {
+      if (!loopback.test(request.hostname))
+        await reply.code(403).send({ error: `ask for localhost, not ${request.hostname}` });
+    });
   server.addHook('onSend', async (_request, reply) => {
     reply.headers({
       'content-security-policy':
@@ -78,7 +87,6 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
     reply.type('application/yaml; charset=utf-8').send(istioYaml(projection.resources(request.query.host))),
   );
 
-  const { host, port } = config.admin.listen;
   try {
     const url = await server.listen({ host, port });
     return { url, close: () => server.close() };

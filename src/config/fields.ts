@@ -107,6 +107,11 @@ export function hostPort(defaultPort?: number) {
   });
 }
 
+/** `host:port` as text; IPv6 in brackets. */
+export function hostPortText({ host, port }: { readonly host: string; readonly port: number }): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
 /** An http or https URL without a query, read without its last slash. A user name and password in it are percent-encoded. */
 export function httpUrl() {
   return z

@@ -133,6 +133,24 @@ describe('restarts: nothing is lost while a part of it all is down', function ()
     expect(sidecar.addresses(...host)?.some((address) => address.endsWith(`:${port}`))).to.equal(true);
   }
 
+  it('a registry that flaps takes nothing away, and changes flow when it has settled', async () => {
+    const { zookeeper } = there();
+    const before = await counts();
+    const fewest = await watched(async () => {
+      for (let round = 0; round < 5; round++) {
+        await zookeeper.kill();
+        await sleep(200);
+        await zookeeper.start();
+        await sleep(300);
+      }
+      await until('that ZooKeeper is live again', async () => (await stateOf('zookeeper')) === 'live', 60_000);
+    });
+    expect(fewest).to.deep.equal(before);
+    const third = await startDubboProvider({ zookeeper: zookeeper.connectString, application: 'third' });
+    others.push(third);
+    await until('its endpoint', () => sidecar.addresses(...hosts.greeter)?.includes(third.address) ?? false, 60_000);
+  });
+
   it('a registry that hangs without an answer takes nothing away', async () => {
     const { eureka } = there();
     const before = await versions();

@@ -1,3 +1,4 @@
+import { get as httpGet } from 'node:http';
 import { expect } from 'chai';
 import { pino } from 'pino';
 import { parse } from 'yaml';
@@ -66,6 +67,17 @@ istio: { xds: [{ listen: "127.0.0.1:${await freePort()}" }] }
     };
     expect(entry.kind).to.equal('ServiceEntry');
     expect(entry.spec.ports).to.deep.equal([{ name: 'grpc', number: 9000, protocol: 'GRPC' }]);
+  });
+
+  it('answers on loopback for names of loopback only', async () => {
+    const status = (host: string) =>
+      new Promise((resolve, reject) => {
+        httpGet(`${pontoon.adminUrl}/healthz`, { headers: { host } }, (answer) =>
+          resolve(answer.resume().statusCode),
+        ).on('error', reject);
+      });
+    expect(await status('attacker.example:15380')).to.equal(403);
+    expect(await status('localhost:15380')).to.equal(200);
   });
 
   it('escapes what stands in the page, and lets nothing be loaded or embedded', async () => {

@@ -3,6 +3,7 @@ import { Server, ServerCredentials, type ServerDuplexStream, type ServiceDefinit
 import { EventEmitter } from 'eventemitter3';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
+import { hostPortText } from '#config/fields.js';
 import type { Projection, ProjectionChange } from '#istio/projection.js';
 import type { EncodedResource } from '#istio/resource.js';
 import { DiscoveryRequest } from '#proto/xds/discovery.js';
@@ -73,8 +74,7 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> {
 
   /** Opens the port. @returns its number. @throws Error if the address cannot be bound */
   async listen(): Promise<number> {
-    const { host, port } = this.#options;
-    const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+    const address = hostPortText(this.#options);
     return new Promise((resolve, reject) => {
       this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
         if (error === null) resolve(bound);
