@@ -26,7 +26,8 @@ async function startAll(): Promise<{ pontoon: Pontoon; istiodUrl: string; eureka
   const zookeeper = await started('ZooKeeper', startZookeeper());
   const consul = await started('Consul', startConsul());
   const eureka = await started('Eureka', startEureka());
-  const nacos = await started('Nacos 3.1.0', startNacos({ version: '3.1.0' }));
+  const nacos2 = await started('Nacos 2.3.2', startNacos({ version: '2.3.2' }));
+  const nacos3 = await started('Nacos 3.1.0', startNacos({ version: '3.1.0' }));
   const pontoon = await started(
     'Pontoon',
     new Pontoon(
@@ -34,7 +35,8 @@ async function startAll(): Promise<{ pontoon: Pontoon; istiodUrl: string; eureka
       {
         registries: [
           { name: 'eureka', type: 'eureka', servers: [eureka.url] },
-          { name: 'nacos', type: 'nacos', servers: [nacos.address] },
+          { name: 'nacos2', type: 'nacos', servers: [nacos2.address] },
+          { name: 'nacos3', type: 'nacos', servers: [nacos3.address] },
           { name: 'zookeeper', type: 'zookeeper', servers: [zookeeper.connectString] },
           { name: 'consul', type: 'consul', servers: [consul.url] },
         ],
@@ -51,8 +53,17 @@ async function startAll(): Promise<{ pontoon: Pontoon; istiodUrl: string; eureka
     startSpringCloud({ eurekaUrl: eureka.url, app: 'pay-service', ...zone }),
   );
   await started(
-    'Nacos client: service stock',
-    startNacosClient({ address: nacos.address, service: 'stock', port: await freePort(), metadata: { version: 'v1' } }),
+    'Nacos client: service orders in Nacos 2',
+    startNacosClient({ address: nacos2.address, service: 'orders', port: await freePort(), weight: 2 }),
+  );
+  await started(
+    'Nacos client: service stock in Nacos 3',
+    startNacosClient({
+      address: nacos3.address,
+      service: 'stock',
+      port: await freePort(),
+      metadata: { version: 'v1' },
+    }),
   );
   await started(
     'Dubbo provider of pontoon.Greeter in ZooKeeper',
