@@ -100,7 +100,6 @@ describe('ZooKeeper source', function () {
       provider('10.0.0.2:0'),
       provider('10.0.0.3:70000'),
       provider('0.0.0.0:20880'),
-      provider('10.0.0.4:1', `&owner=${'x'.repeat(10_000)}`),
       `/dubbo/${greeter}/providers/no-url`,
       `/dubbo/${greeter}/providers/%zz`,
       urlNode('/dubbo', greeter, `rmi://10.0.0.5:1099/${greeter}`),
