@@ -75,11 +75,10 @@ export class ConsulClient {
         signal.throwIfAborted();
         last = error as HttpError;
         failures.push(`${server.shown}${path}: ${last.message}`);
-        if (last.status !== undefined && last.status < 500 && last.status !== 429) break;
         if (server === this.#servers[this.#current]) this.#current = (this.#current + 1) % this.#servers.length;
       }
     }
-    throw new HttpError(failures.join('; '), last?.status, { cause: last });
+    throw new HttpError(failures.sort().join('; '), last?.status, { cause: last });
   }
 
   #order({ elsewhere }: Question): Server[] {

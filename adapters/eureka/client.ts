@@ -1,4 +1,4 @@
-import { HttpError, HttpServers, type HttpServersOptions } from '#sources/http.js';
+import { type HttpAnswer, HttpError, HttpServers, type HttpServersOptions } from '#sources/http.js';
 import type { EurekaApplication } from './decode.js';
 import { LeaseCollector, type Leases } from './leases.js';
 import { parseAnswer } from './parse.js';
@@ -31,7 +31,7 @@ export class EurekaClient {
 
   /** `GET /apps`. @throws HttpError if no server gives a usable answer */
   async applications(signal: AbortSignal): Promise<FullAnswer> {
-    return full(this.#http, signal);
+    return full(this.#http, signal, faultOf);
   }
 
   /** `GET /apps` once more, of another server than `server` if one can be asked. @throws as {@link applications} */
@@ -40,6 +40,7 @@ export class EurekaClient {
     const same = this.#options.servers.filter((each) => shown(each) === server);
     const http = new HttpServers({ ...this.#options, servers: [...others, ...same] });
     try {
+      // What the other one answers counts, be it a fault: the same one's own word would confirm nothing.
       return await full(http, signal);
     } finally {
       await http.close();
@@ -63,9 +64,13 @@ export class EurekaClient {
   }
 }
 
-async function full(http: HttpServers, signal: AbortSignal): Promise<FullAnswer> {
+async function full(
+  http: HttpServers,
+  signal: AbortSignal,
+  fault?: (answer: HttpAnswer) => string | undefined,
+): Promise<FullAnswer> {
   const collector = new LeaseCollector();
-  const { hashCode, server } = await ask(http, '/apps', signal, (part) => collector.add(part));
+  const { hashCode, server } = await ask(http, '/apps', signal, (part) => collector.add(part), fault);
   if (hashCode !== '' && collector.leases.size === 0)
     throw new HttpError(`${server}/apps lists nothing, and counts ${hashCode}`, 200);
   return { leases: collector.leases, server };
@@ -76,19 +81,30 @@ async function ask(
   path: string,
   signal: AbortSignal,
   take: (part: readonly EurekaApplication[]) => void,
+  fault?: (answer: HttpAnswer) => string | undefined,
 ): Promise<{ hashCode: string; server: string }> {
   const headers = { accept: 'application/json', 'accept-encoding': 'gzip' };
-  const { status, body, server } = await http.request(path, { signal, headers });
-  if (status !== 200) {
-    const hint = status === 401 || status === 403 ? ' (check the credentials)' : '';
-    throw new HttpError(`${server}${path} answered ${status}${hint}`, status);
-  }
+  const { status, body, server } = await http.request(path, {
+    signal,
+    headers,
+    ...(fault === undefined ? {} : { fault }),
+  });
+  if (status !== 200) throw new HttpError(`${server}${path} answered ${status}`, status);
   try {
     return { hashCode: await parseAnswer(body, take, signal), server };
   } catch (error) {
     signal.throwIfAborted();
     throw new HttpError(`${server}${path} answered with ${(error as Error).message}`, status, { cause: error });
   }
+}
+
+/** Why another server is to be asked for everything: each of them has it. */
+function faultOf({ status, body }: HttpAnswer): string | undefined {
+  const isCompressed = body[0] === 0x1f;
+  if (status === 200 && !isCompressed && body.toString('latin1', 0, 100).trimStart().startsWith('<'))
+    return '/apps answered with a page, not JSON';
+  if (status === 200) return undefined;
+  return `/apps answered ${status}${status === 401 || status === 403 ? ' (check the credentials)' : ''}`;
 }
 
 /** A base URL as HttpServers says it. */

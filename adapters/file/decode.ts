@@ -26,7 +26,7 @@ export interface Decoded {
  */
 export function decodeFile(text: string, registry: string): Decoded {
   const file = fileSchema.safeParse(parse(text));
-  if (!file.success) throw new Error(`expected "services:" with a list: ${z.prettifyError(file.error)}`);
+  if (!file.success) throw new Error(`expected "services:" with a list: ${described(file.error)}`);
   const services: RegistryService[] = [];
   const unreadable: { key: ServiceKey; error: Error }[] = [];
   for (const [index, entry] of file.data.services.entries()) {
@@ -51,7 +51,7 @@ export function decodeFile(text: string, registry: string): Decoded {
       });
     } else {
       const key = keyOf(entry, registry, `services[${index}]`);
-      unreadable.push({ key, error: new Error(`services[${index}]: ${z.prettifyError(service.error)}`) });
+      unreadable.push({ key, error: new Error(`services[${index}]: ${described(service.error)}`) });
     }
   }
   return { services, unreadable };
@@ -68,7 +68,7 @@ function decodeInstances(
     try {
       instances.push(decodeInstance(entry, ports));
     } catch (error) {
-      const reason = error instanceof z.ZodError ? z.prettifyError(error) : reasonOf(error);
+      const reason = error instanceof z.ZodError ? described(error) : reasonOf(error);
       rejected.push({ record, reason });
     }
   }
@@ -119,4 +119,10 @@ function keyOf(entry: unknown, registry: string, otherwise: string): ServiceKey 
     name: text('name') || otherwise,
     version: text('version'),
   };
+}
+
+function described(error: z.ZodError): string {
+  return error.issues
+    .map(({ path, message }) => [path.join('.'), message].filter((part) => part !== '').join(': '))
+    .join('; ');
 }

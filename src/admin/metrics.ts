@@ -2,7 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { clients, type Parts, registryReports } from './report.js';
 
 const sourceStates = ['connecting', 'syncing', 'live', 'stale', 'failed'] as const;
-const clientLabels = ['client', 'peer', 'type'] as const;
+const clientLabels = ['client', 'type'] as const;
 const seconds = (ms: number): number => ms / 1000;
 
 /** Prometheus metrics: latencies are observed as they happen, all else is read off the running parts when it is asked for. */
@@ -92,9 +92,10 @@ export class Metrics {
     const connected = clients(this.#parts);
     this.#clients.set(connected.length);
     for (const metric of [this.#responses, this.#sentAt, this.#acknowledgedAt]) metric.reset();
-    for (const { id, peer, subscriptions } of connected)
-      for (const { typeUrl, counts, sent, acknowledged } of subscriptions) {
-        const labels = { client: id, peer, type: typeUrl };
+    for (const { node, subscriptions } of connected)
+      for (const { type, typeUrl, counts, sent, acknowledged } of subscriptions) {
+        if (type === undefined) continue;
+        const labels = { client: node, type: typeUrl };
         for (const [outcome, count] of Object.entries(counts)) this.#responses.inc({ ...labels, outcome }, count);
         if (sent !== undefined) this.#sentAt.set(labels, seconds(sent.at));
         if (acknowledged !== undefined) this.#acknowledgedAt.set(labels, seconds(acknowledged.at));

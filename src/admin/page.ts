@@ -43,7 +43,7 @@ ${table(
       link(`/api/v1/services/${encodeURIComponent(s.host)}`, s.host),
       html(s.ports.map((port) => `${port.number} ${port.name}`).join(', ')),
       count(s.endpoints),
-      s.registries.length === 0 ? '<span class="stale">gone</span>' : html(s.registries.join(', ')),
+      s.gone ? '<span class="stale">gone</span>' : html(s.registries.join(', ')),
       html(s.namespace),
       html(s.vips.join(', ')),
       link(`/api/v1/istio/serviceentries?host=${encodeURIComponent(s.host)}`, 'ServiceEntry'),

@@ -97,6 +97,8 @@ export interface ServiceSummary {
   readonly endpoints: number;
   readonly registries: readonly string[];
   readonly vips: readonly string[];
+  /** Whether no registry holds it any more: it is deleted when its grace has run out. */
+  readonly gone: boolean;
 }
 
 /** The mesh services whose host contains a text, in the order of their hosts. */
@@ -111,6 +113,7 @@ export function serviceSummaries({ catalog }: Parts, search = ''): ServiceSummar
       endpoints: endpoints.length,
       registries: origins.map(({ registry }) => registry),
       vips,
+      gone: origins.length === 0,
     }));
 }
 

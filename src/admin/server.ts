@@ -83,9 +83,12 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
     return report ?? reply.code(404).send({ error: `no service has the host "${request.params.host}"` });
   });
   server.get('/api/v1/clients', async () => clients(parts));
-  server.get<{ Querystring: Texts }>('/api/v1/istio/serviceentries', { schema: texts }, async (request, reply) =>
-    reply.type('application/yaml; charset=utf-8').send(istioYaml(projection.resources(request.query.host))),
-  );
+  server.get<{ Querystring: Texts }>('/api/v1/istio/serviceentries', { schema: texts }, async (request, reply) => {
+    const { host } = request.query;
+    if (host && !catalog.services.has(host))
+      return reply.code(404).send({ error: `no service has the host "${host}"` });
+    return reply.type('application/yaml; charset=utf-8').send(istioYaml(projection.resources(host || undefined)));
+  });
 
   try {
     const url = await server.listen({ host, port });

@@ -60,7 +60,7 @@ Pontoon is running.
 To let Istio read it, add this to its meshConfig and restart istiod; keep k8s:// if you use Istio's Kubernetes resources:
 
   configSources:
-${xds.map((address) => `    - address: xds://${address}\n      tlsSettings: { mode: DISABLE }\n`).join('')}    - address: k8s://
+${xds.map((address) => `    - address: xds://${address.replace(/^(0\.0\.0\.0|\[::\])(?=:)/, '<this host>')}\n      tlsSettings: { mode: DISABLE }\n`).join('')}    - address: k8s://
 
 `;
 }

@@ -112,20 +112,31 @@ export function hostPortText({ host, port }: { readonly host: string; readonly p
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
-/** An http or https URL without a query, read without its last slash. A user name and password in it are percent-encoded. */
+/**
+ * An http or https URL without a query, read without its last slash. A user name and password in it are percent-encoded. What is wrong is said without what
+ * was found: it may hold a password.
+ */
 export function httpUrl() {
   return z
-    .url({ protocol: /^https?$/, error: 'expected a URL such as http://host:port/path' })
-    .refine((text) => isDecodable(new URL(text)), 'user name and password in a URL are to be percent-encoded')
+    .string()
+    .superRefine((text, context) => {
+      const wrong = urlError(text);
+      if (wrong !== undefined) context.addIssue({ code: 'custom', message: wrong });
+    })
+    .meta({ description: 'A URL such as http://host:port/path' })
     .transform((text) => text.replace(/\/+$/, ''));
 }
 
-function isDecodable({ username, password }: URL): boolean {
+function urlError(text: string): string | undefined {
+  const expected = 'expected a URL such as http://host:port/path';
+  if (!/^https?:\/\//.test(text) || !URL.canParse(text)) return expected;
+  const { search, hash, username, password } = new URL(text);
+  if (search !== '' || hash !== '') return `${expected}, without ? and #`;
   try {
     decodeURIComponent(username + password);
-    return true;
+    return undefined;
   } catch {
-    return false;
+    return 'user name and password in a URL are to be percent-encoded';
   }
 }
 

@@ -88,21 +88,22 @@ export function parseConfig(text: string, file: string, environment: NodeJS.Proc
       }
     },
   });
-  if (issues.length > 0) throw new ConfigError(issues);
-
+  if (issues.some(({ message }) => message.startsWith('*'))) throw new ConfigError(issues);
   const input: unknown = document.toJS() ?? {};
   const result = configSchema.safeParse(input);
-  if (result.success) return result.data;
-  throw new ConfigError(
-    result.error.issues
-      .flatMap((issue) => described(issue, input))
-      .map(({ path, key, message }) => ({
-        ...place(offsetOf(document, path, key)),
-        path: pathText(key === undefined ? path : [...path, key]),
-        message: withoutSecrets(message, secrets),
-      }))
-      .sort((a, b) => a.line - b.line || a.column - b.column),
-  );
+  if (result.success && issues.length === 0) return result.data;
+  const isSaid = ({ line, column }: ConfigIssue) => issues.some((said) => said.line === line && said.column === column);
+  const found: ConfigIssue[] = result.success
+    ? []
+    : result.error.issues
+        .flatMap((issue) => described(issue, input))
+        .map(({ path, key, message }) => ({
+          ...place(offsetOf(document, path, key)),
+          path: pathText(key === undefined ? path : [...path, key]),
+          message: withoutSecrets(message, secrets),
+        }))
+        .filter((issue) => !isSaid(issue));
+  throw new ConfigError([...issues, ...found].sort((a, b) => a.line - b.line || a.column - b.column));
 }
 
 function expand(text: string, folder: string, environment: NodeJS.ProcessEnv): string {
@@ -140,7 +141,8 @@ function described(issue: z.core.$ZodIssue, input: unknown): Description[] {
     const types = registryTypes();
     const found = valueAt(input, path);
     const text = found === undefined ? 'missing' : `unknown type ${JSON.stringify(found)}`;
-    const hint = typeof found === 'string' ? suggestion(found, types) : '';
+    const near = typeof found === 'string' ? nearest(found, types) : undefined;
+    const hint = near === undefined ? '' : `; did you mean "${near}"?`;
     return [{ path, message: `${text}${hint}; the types are ${types.join(', ')}` }];
   }
   if (issue.code === 'invalid_union') {
@@ -167,13 +169,18 @@ function isWhole({ path, code }: z.core.$ZodIssue): boolean {
 
 function suggestion(found: string, known: readonly string[]): string {
   if (known.length === 0) return '';
-  const nearest = closest(
+  const near = nearest(found, known);
+  return near === undefined ? `; the keys here are ${known.join(', ')}` : `; did you mean "${near}"?`;
+}
+
+/** The known word that is meant, if one is near enough, whatever its case. */
+function nearest(found: string, known: readonly string[]): string | undefined {
+  const near = closest(
     found.toLowerCase(),
     known.map((key) => key.toLowerCase()),
   );
-  const name = known.find((key) => key.toLowerCase() === nearest) ?? nearest;
-  if (distance(found.toLowerCase(), nearest) <= Math.max(2, found.length / 3)) return `; did you mean "${name}"?`;
-  return `; the keys here are ${known.join(', ')}`;
+  if (distance(found.toLowerCase(), near) > Math.max(2, found.length / 3)) return undefined;
+  return known.find((key) => key.toLowerCase() === near);
 }
 
 interface JsonSchemaNode {

@@ -1,7 +1,7 @@
 import { short } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
 import { compareText, type Endpoint, endpointKey } from '#model/mesh.js';
-import type { Protocol } from '#model/protocol.js';
+import { type Protocol, parseProtocol } from '#model/protocol.js';
 import type { Instance, RegistryService, Rejection, ServiceKey } from '#model/service.js';
 import type { ServiceKind } from '#sources/contract.js';
 import {
@@ -96,6 +96,9 @@ export class RegistryPolicy {
       else {
         const { labels, unfit } = endpointLabels(instance.metadata);
         const endpoint = this.#endpoint(instance, scope);
+        const { protocol } = instance.metadata;
+        if (protocol !== undefined && parseProtocol(protocol) === undefined)
+          unfit.push(`metadata protocol "${short(protocol)}" is none that a mesh knows`);
         if (endpoint.locality !== undefined && !isLocality(endpoint.locality)) {
           unfit.push(`locality "${short(endpoint.locality)}" is not region/zone/subzone: it has none`);
           endpoint.locality = undefined;

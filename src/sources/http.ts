@@ -22,6 +22,8 @@ export interface HttpRequest {
   readonly method?: Dispatcher.HttpMethod;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
+  /** What is wrong with an answer, so that the next server is asked; undefined if nothing is. By default 5xx and 429 are no answers. */
+  readonly fault?: (answer: HttpAnswer) => string | undefined;
 }
 
 /** A whole answer. */
@@ -73,7 +75,7 @@ export class HttpServers {
   }
 
   /**
-   * Asks the servers in turn until one answers. Any status below 500 but 429 is an answer.
+   * Asks the servers in turn until one answers without a fault.
    * @param path appended to the base URL; starts with a slash
    * @throws HttpError that names each server and what was wrong with it
    */
@@ -87,21 +89,21 @@ export class HttpServers {
       if (server === undefined) break;
       try {
         const answer = await this.#ask(server, path, options);
-        if (answer.status < 500 && answer.status !== 429) {
+        const fault = (options.fault ?? faultOf)(answer);
+        if (fault === undefined) {
           this.#current = index;
           return answer;
         }
         status = answer.status;
-        failures.push(
-          `${server.shown}: answered ${answer.status} ${short(answer.body.subarray(0, 200).toString().trim())}`.trim(),
-        );
+        failures.push(`${server.shown}: ${fault}`);
       } catch (error) {
         options.signal.throwIfAborted();
         last = error;
         failures.push(`${server.shown}: ${reasonOf(error)}`);
       }
     }
-    throw new HttpError(failures.join('; '), status, { cause: last });
+    // Sorted: the same trouble is then said in the same words, whichever server was asked first.
+    throw new HttpError(failures.sort().join('; '), status, { cause: last });
   }
 
   /**
@@ -154,6 +156,11 @@ export class HttpServers {
       options.signal.removeEventListener('abort', end);
     }
   }
+}
+
+function faultOf({ status, body }: HttpAnswer): string | undefined {
+  if (status < 500 && status !== 429) return undefined;
+  return `answered ${status} ${short(body.subarray(0, 200).toString().trim())}`.trim();
 }
 
 /** Parses a JSON answer. @throws HttpError that shows how the answer begins */

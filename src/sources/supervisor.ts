@@ -7,6 +7,8 @@ import type { Source, SourceOutput, SourceState } from './contract.js';
 
 const firstRetry = 500;
 const longestRetry = 15_000;
+/** ms after which a source that goes on failing is logged again. */
+const reminderPause = 60_000;
 
 /** How a source is doing, for people and metrics. Times are ms since 1970, 0 for never. */
 export interface SourceStatus {
@@ -49,6 +51,7 @@ export class Supervisor {
   #alive = performance.now();
   #changedAt = 0;
   #errors = 0;
+  #warnedAt = Number.NEGATIVE_INFINITY;
   #runs = 0;
 
   constructor(source: Source, options: SupervisorOptions) {
@@ -115,8 +118,8 @@ export class Supervisor {
           commit: (cause) => {
             if (run.isOver) return;
             this.#changed();
-            this.#setState({ kind: 'live' });
             listing.commit(cause);
+            this.#setState({ kind: 'live' });
           },
         };
       },
@@ -168,9 +171,13 @@ export class Supervisor {
     if (news) this.#since = Date.now();
     if (state.kind === 'live') this.#alive = performance.now();
     if (reason !== undefined) {
-      if (news || !('error' in before) || reasonOf(before.error) !== reason)
-        this.#options.log.warn({ state: state.kind, reason }, 'source cannot read its registry; what is known stays');
-    } else if (news) this.#options.log.info({ state: state.kind }, 'source state');
+      const isDue = news || performance.now() - this.#warnedAt > reminderPause;
+      if (!isDue) return;
+      this.#warnedAt = performance.now();
+      const consequence = state.kind === 'stale' ? 'what is known stays' : 'nothing is known of it yet';
+      this.#options.log.warn({ state: state.kind, reason }, `source cannot read its registry; ${consequence}`);
+    } else if (news)
+      this.#options.log.info({ state: state.kind, services: this.#options.view.services.size }, 'source state');
   }
 
   #watch(): void {

@@ -95,6 +95,16 @@ describe('configuration', () => {
       'p.yaml:2:17: istio.grace: expected at most 24 days',
     ],
     [
+      'a URL that is none, without its password',
+      'registries: [{ name: a, type: eureka, servers: ["http://u:s3cret@eu reka:1"] }]',
+      'p.yaml:1:49: registries[0].servers[0]: expected a URL such as http://host:port/path',
+    ],
+    [
+      'a URL with a query',
+      'registries: [{ name: a, type: consul, servers: ["http://h:8500?token=s3cret"] }]',
+      'p.yaml:1:49: registries[0].servers[0]: expected a URL such as http://host:port/path, without ? and #',
+    ],
+    [
       'no registry that is required',
       'registries: [{ name: a, type: file, path: x, required: false }]',
       'p.yaml:1:13: registries: at least one',
@@ -112,6 +122,9 @@ describe('configuration', () => {
     });
 
   it('names everything that is wrong at once', () => {
+    expect(
+      issuesOf(`${minimal}admn: {}\nistio: { namespace: "\${NOPE}" }`).map((issue) => issue.slice(0, 12)),
+    ).to.deep.equal(['p.yaml:2:1: ', 'p.yaml:3:21:']);
     expect(issuesOf('registries: [{ name: a, type: file }]\nadmn: {}\nistio: { grace: x }')).to.have.length(3);
   });
 

@@ -143,6 +143,16 @@ describe('Eureka: source, against a fake server', () => {
     await until('gone', () => out.services.size === 1);
   });
 
+  it('goes over to another server when one answers with something else than a registry', async () => {
+    const [first, second] = [await fake(two), await fake(two)];
+    first.server.apps = '<html>';
+    const page = start([first.url, second.url]);
+    await page.until('live', () => page.out.services.size === 2);
+    first.server.apps = (_, response) => response.writeHead(404).end();
+    const missing = start([first.url, second.url]);
+    await missing.until('live', () => missing.out.services.size === 2);
+  });
+
   it('asks twice before the whole registry is empty, also at the start', async () => {
     const [first, second] = [await fake({}), await fake(two)];
     const { out, until } = start([first.url, second.url]);
