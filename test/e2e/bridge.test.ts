@@ -7,7 +7,6 @@ import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
 import { freePort } from '#test/servers/ports.js';
 import { until } from '#test/servers/probes.js';
 import type { Server } from '#test/servers/process.js';
-import { requireServers } from '#test/servers/require.js';
 import { startSpringCloud } from '#test/servers/springcloud.js';
 import { gatewayTo } from './gateway.js';
 import { Sidecar } from './sidecar.js';
@@ -18,6 +17,7 @@ import {
   put,
   registerInConsul,
   registriesOf,
+  requireWorld,
   startClients,
   startWorld,
   stopClients,
@@ -51,19 +51,7 @@ describe('the bridge: all registries to a real istiod', function () {
   const local = (port: number): string => `127.0.0.1:${port}`;
 
   before(async function () {
-    await requireServers(
-      this,
-      'zookeeper',
-      'eureka',
-      'nacos2',
-      'nacos3',
-      'consul',
-      'istiod',
-      'envoy',
-      'dubbo',
-      'springcloud',
-      'nacos-client',
-    );
+    await requireWorld(this);
     this.timeout(300_000);
     world = await startWorld();
     clients = await startClients(world);

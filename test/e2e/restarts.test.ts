@@ -7,7 +7,6 @@ import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
 import { freePort } from '#test/servers/ports.js';
 import { until } from '#test/servers/probes.js';
 import type { Server } from '#test/servers/process.js';
-import { requireServers } from '#test/servers/require.js';
 import { startSpringCloud } from '#test/servers/springcloud.js';
 import { Sidecar } from './sidecar.js';
 import {
@@ -16,6 +15,7 @@ import {
   hosts,
   registerInConsul,
   registriesOf,
+  requireWorld,
   startClients,
   startWorld,
   stopClients,
@@ -69,18 +69,7 @@ describe('restarts: nothing is lost while a part of it all is down', function ()
     (await pontoon.registries()).find((report) => report.registry === registry)?.state;
 
   before(async function () {
-    await requireServers(
-      this,
-      'zookeeper',
-      'eureka',
-      'nacos2',
-      'nacos3',
-      'consul',
-      'istiod',
-      'dubbo',
-      'springcloud',
-      'nacos-client',
-    );
+    await requireWorld(this);
     this.timeout(300_000);
     world = await startWorld();
     clients = await startClients(world);

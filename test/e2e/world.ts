@@ -5,6 +5,7 @@ import type { Istiod } from '#test/servers/istiod.js';
 import { type Nacos, startNacos } from '#test/servers/nacos.js';
 import { type NacosClient, startNacosClient } from '#test/servers/nacosclient.js';
 import { freePort } from '#test/servers/ports.js';
+import { requireServers } from '#test/servers/require.js';
 import { type SpringCloud, startSpringCloud } from '#test/servers/springcloud.js';
 import { startZookeeper, type Zookeeper } from '#test/servers/zookeeper.js';
 
@@ -15,6 +16,12 @@ export interface World {
   readonly nacos2: Nacos;
   readonly nacos3: Nacos;
   readonly consul: Consul;
+}
+
+/** For `before` hooks: what {@link startWorld} and {@link startClients} start has to be installed, and istiod and Envoy. */
+export function requireWorld(context: Mocha.Context): Promise<void> {
+  const servers = ['zookeeper', 'eureka', 'nacos2', 'nacos3', 'consul', 'istiod', 'envoy'];
+  return requireServers(context, ...servers, 'dubbo', 'springcloud', 'nacos-client');
 }
 
 /** Starts all of them; the quick ones side by side, since Java's starts are what two cores have to do. */
