@@ -3,6 +3,7 @@ import { ExponentialBackoff } from 'cockatiel';
 import type { Logger } from 'pino';
 import type { RegistryView } from '#catalog/view.js';
 import { asError, reasonOf } from '#model/reason.js';
+import { serviceId } from '#model/service.js';
 import type { Source, SourceOutput, SourceState } from './contract.js';
 
 const firstRetry = 500;
@@ -131,7 +132,10 @@ export class Supervisor {
       unreadable: (key, error) => {
         if (run.isOver) return;
         this.#errors++;
-        this.#options.log.warn({ service: key.name, reason: reasonOf(error) }, 'service cannot be read');
+        const reason = reasonOf(error);
+        const known = view.unreadable.get(serviceId(key));
+        if (known === undefined || reasonOf(known) !== reason)
+          this.#options.log.warn({ service: key.name, reason }, 'service cannot be read; what is known of it stays');
         view.setUnreadable(key, error);
       },
       alive: () => {
