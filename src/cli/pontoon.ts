@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { inspect } from './inspect.js';
 import { run } from './run.js';
 import { schema } from './schema.js';
 import { validate } from './validate.js';
@@ -24,6 +25,16 @@ program
   .description('check a configuration file; exits with 1 if anything is wrong with it')
   .argument('<file>', 'configuration file')
   .action(validate);
+program
+  .command('inspect')
+  .description(
+    'read one registry, print what it holds as the mesh would see it, and what of it cannot be used; exits with 1 if it cannot be read',
+  )
+  .argument('<registry>', 'its name in the configuration')
+  .option('-c, --config <file>', 'configuration file', 'config/pontoon.yaml')
+  .option('--timeout <seconds>', 'how long it may take', '30')
+  .option('--json', 'print JSON')
+  .action(inspect);
 program
   .command('schema')
   .description("print the configuration's JSON Schema, for editors")

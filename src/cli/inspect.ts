@@ -1,0 +1,104 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pino } from 'pino';
+import type { RegistryReport, RejectedRecord, ServiceSummary } from '#admin/report.js';
+import { ConfigError, loadConfig } from '#config/load.js';
+import type { Config } from '#config/schema.js';
+import { startPontoon } from '../main.js';
+
+interface Options {
+  readonly config: string;
+  readonly json?: boolean;
+  /** Seconds. */
+  readonly timeout: string;
+}
+
+/** What a registry holds, as the mesh would see it. */
+interface Findings {
+  readonly registry: RegistryReport;
+  readonly services: readonly ServiceSummary[];
+  readonly rejected: readonly RejectedRecord[];
+}
+
+/**
+ * `pontoon inspect REGISTRY`: reads one registry of a configuration, prints what it holds and what of it cannot be used, and ends. Exits with 1 if it
+ * cannot be read in time.
+ */
+export async function inspect(name: string, options: Options): Promise<void> {
+  const fail = (message: string): void => {
+    process.stderr.write(`${message}\n`);
+    process.exitCode = 1;
+  };
+  let config: Config;
+  try {
+    config = loadConfig(options.config);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return fail(error.message);
+  }
+  const names = config.registries.map((registry) => registry.name);
+  if (!names.includes(name))
+    return fail(`${options.config}: no registry is named "${name}"; there are ${names.join(', ')}`);
+  const findings = await read(alone(config, name), name, Number(options.timeout) * 1000);
+  process.stdout.write(options.json ? `${JSON.stringify(findings, null, 2)}\n` : table(findings));
+  if (!findings.registry.complete) process.exitCode = 1;
+}
+
+/** The configuration with one registry only, that serves nobody but us. */
+function alone(config: Config, name: string): Config {
+  const registries = config.registries.filter((registry) => registry.name === name);
+  const listen = { host: '127.0.0.1', port: 0 };
+  return {
+    ...config,
+    registries: registries.map((registry) => ({ ...registry, required: true })),
+    istio: { ...config.istio, xds: [{ listen }] },
+    admin: { listen },
+    state: undefined,
+  };
+}
+
+async function read(config: Config, name: string, timeoutMs: number): Promise<Findings> {
+  const pontoon = await startPontoon(config, pino({ level: 'silent' }));
+  try {
+    const get = async (path: string): Promise<unknown> => (await fetch(`${pontoon.adminUrl}/api/v1/${path}`)).json();
+    const registry = `registries/${encodeURIComponent(name)}`;
+    const report = async () => (await get(registry)) as RegistryReport;
+    for (const end = performance.now() + timeoutMs; performance.now() < end && !(await report()).complete; )
+      await sleep(50);
+    return {
+      registry: await report(),
+      services: (await get('services')) as ServiceSummary[],
+      rejected: (await get(`${registry}/rejected`)) as RejectedRecord[],
+    };
+  } finally {
+    await pontoon.stop();
+  }
+}
+
+function table({ registry, services, rejected }: Findings): string {
+  const { registry: name, type, state, error } = registry;
+  const rows = services.map(({ host, ports, endpoints }) => [
+    host,
+    ports.map((port) => `${port.number} ${port.name}`).join(', '),
+    String(endpoints),
+  ]);
+  return [
+    `${name} (${type}): ${state}${error === undefined ? '' : `, ${error}`}`,
+    `${registry.services} services, ${registry.instances} instances, ${registry.leftOut} of them without traffic, ${rejected.length} records that cannot be used`,
+    '',
+    ...(rows.length === 0 ? [] : columns([['HOST', 'PORTS', 'ENDPOINTS'], ...rows])),
+    ...(rejected.length === 0
+      ? []
+      : ['', ...columns([['RECORD', 'REASON'], ...rejected.map(({ record, reason }) => [record, reason])])]),
+    '',
+  ].join('\n');
+}
+
+function columns(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
+}

@@ -1,0 +1,65 @@
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { expect } from 'chai';
+
+const program = fileURLToPath(new URL('../../src/cli/pontoon.js', import.meta.url));
+
+interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function pontoon(...args: string[]): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const child = execFile(process.execPath, [program, ...args], (_, stdout, stderr) => {
+      resolve({ code: child.exitCode ?? -1, stdout, stderr });
+    });
+  });
+}
+
+describe('the command line', function () {
+  this.timeout(20_000);
+
+  it('says its version and its commands', async () => {
+    const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+    expect((await pontoon('--version')).stdout.trim()).to.equal(version);
+    const help = await pontoon('--help');
+    for (const command of ['run', 'validate', 'inspect', 'schema'])
+      expect(help.stdout).to.match(new RegExp(`^  ${command} `, 'm'));
+    expect((await pontoon('rnu')).code).to.equal(1);
+  });
+
+  it('validates a file', async () => {
+    expect(await pontoon('validate', 'config/pontoon.yaml')).to.include({
+      code: 0,
+      stdout: 'config/pontoon.yaml: valid, 1 registry\n',
+    });
+    const missing = await pontoon('validate', '/nope.yaml');
+    expect(missing.code).to.equal(1);
+    expect(missing.stderr).to.match(/^\/nope\.yaml:1:1: cannot be read/);
+  });
+
+  it('says what is wrong with a configuration instead of running it', async () => {
+    const { code, stderr } = await pontoon('run', '--config', 'package.json');
+    expect(code).to.equal(1);
+    expect(stderr).to.match(/^package\.json:\d+:\d+: name: unknown key/m);
+  });
+
+  it('inspects a registry', async () => {
+    const { code, stdout } = await pontoon('inspect', 'local');
+    expect(code).to.equal(0);
+    expect(stdout)
+      .to.match(/^local \(file\): live\n2 services, 3 instances/)
+      .and.match(/^ledger\.example +9000 grpc +1$/m);
+    const json = JSON.parse((await pontoon('inspect', 'local', '--json')).stdout) as { services: { host: string }[] };
+    expect(json.services.map(({ host }) => host)).to.deep.equal(['hello.example', 'ledger.example']);
+    const unknown = await pontoon('inspect', 'nope');
+    expect(unknown).to.deep.equal({
+      code: 1,
+      stdout: '',
+      stderr: 'config/pontoon.yaml: no registry is named "nope"; there are local\n',
+    });
+  });
+});
