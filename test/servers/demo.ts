@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Consul, startConsul } from '#test/servers/consul.js';
 import { startDubboProvider } from '#test/servers/dubbo.js';
 import { type Eureka, startEureka } from '#test/servers/eureka.js';
@@ -82,7 +83,7 @@ async function keepMoving(consul: Consul, signal: AbortSignal): Promise<void> {
     const path = present ? '/v1/agent/service/deregister/web-2' : '/v1/agent/service/register';
     const body = present ? null : JSON.stringify({ ID: 'web-2', Name: 'web', Address: '127.0.0.1', Port: 8081 });
     await fetch(`${consul.url}${path}`, { method: 'PUT', body }).catch(() => undefined);
-    await Promise.race([new Promise((resolve) => setTimeout(resolve, 5_000)), once(signal, 'abort')]);
+    await sleep(5_000, undefined, { signal }).catch(() => undefined);
   }
 }
 
