@@ -1,5 +1,5 @@
 import { readClientTls, type TlsFiles } from '#config/fields.js';
-import { HttpError } from '#sources/http.js';
+import { HttpError, withoutUser } from '#sources/http.js';
 import { type Call, Connection, type Reply } from './connection.js';
 import type { ConsulConfig } from './schema.js';
 
@@ -107,10 +107,7 @@ class Server {
   readonly #idle: Connection[] = [];
 
   constructor(url: string, tls: TlsFiles) {
-    const shown = new URL(url);
-    shown.username = '';
-    shown.password = '';
-    this.shown = shown.href.replace(/\/$/, '');
+    this.shown = withoutUser(url);
     this.#url = url;
     this.#tls = tls;
   }

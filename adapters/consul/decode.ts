@@ -1,5 +1,6 @@
 import { parseAddress, parsePort, short } from '#model/address.js';
 import type { Instance, Metadata, RegistryService, Rejection, ServiceKey } from '#model/service.js';
+import { isObject, type JsonObject } from '#sources/json.js';
 
 /** What Consul's JSON means. */
 
@@ -111,12 +112,6 @@ function weightOf(weights: unknown, status: string): number {
 function metaOf(raw: unknown): Metadata {
   if (!isObject(raw)) return {};
   return Object.fromEntries(Object.entries(raw).map(([key, value]) => [key, String(value)]));
-}
-
-type JsonObject = { readonly [key: string]: unknown };
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !Buffer.isBuffer(value);
 }
 
 function listOf(value: unknown, what: string): readonly unknown[] {

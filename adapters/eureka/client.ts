@@ -1,4 +1,4 @@
-import { type HttpAnswer, HttpError, HttpServers, type HttpServersOptions } from '#sources/http.js';
+import { type HttpAnswer, HttpError, HttpServers, type HttpServersOptions, withoutUser } from '#sources/http.js';
 import type { EurekaApplication } from './decode.js';
 import { LeaseCollector, type Leases } from './leases.js';
 import { parseAnswer } from './parse.js';
@@ -36,8 +36,8 @@ export class EurekaClient {
 
   /** `GET /apps` once more, of another server than `server` if one can be asked. @throws as {@link applications} */
   async applicationsElsewhere(server: string, signal: AbortSignal): Promise<FullAnswer> {
-    const others = this.#options.servers.filter((each) => shown(each) !== server);
-    const same = this.#options.servers.filter((each) => shown(each) === server);
+    const others = this.#options.servers.filter((each) => withoutUser(each) !== server);
+    const same = this.#options.servers.filter((each) => withoutUser(each) === server);
     const http = new HttpServers({ ...this.#options, servers: [...others, ...same] });
     try {
       // What the other one answers counts, be it a fault: the same one's own word would confirm nothing.
@@ -105,12 +105,4 @@ function faultOf({ status, body }: HttpAnswer): string | undefined {
     return '/apps answered with a page, not JSON';
   if (status === 200) return undefined;
   return `/apps answered ${status}${status === 401 || status === 403 ? ' (check the credentials)' : ''}`;
-}
-
-/** A base URL as HttpServers says it. */
-function shown(server: string): string {
-  const url = new URL(server);
-  url.username = '';
-  url.password = '';
-  return url.href.replace(/\/$/, '');
 }

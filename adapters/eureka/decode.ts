@@ -2,6 +2,7 @@ import { parseAddress, parsePort, short } from '#model/address.js';
 import type { Protocol } from '#model/protocol.js';
 import { reasonOf } from '#model/reason.js';
 import type { Instance, InstancePort, Metadata } from '#model/service.js';
+import { isObject, type JsonObject } from '#sources/json.js';
 
 /**
  * What Eureka's JSON means. Servers of different ages write the same things differently: a list of one as an object, numbers and
@@ -160,12 +161,6 @@ function metadataOf(raw: unknown): Metadata {
 function dataCentreValue(raw: JsonObject, key: string): string {
   const metadata = isObject(raw.dataCenterInfo) ? raw.dataCenterInfo.metadata : undefined;
   return isObject(metadata) ? text(metadata[key]) : '';
-}
-
-type JsonObject = { readonly [key: string]: unknown };
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function text(value: unknown): string {

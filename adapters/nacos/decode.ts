@@ -2,6 +2,7 @@ import { parseAddress, parsePort, short } from '#model/address.js';
 import { compareText } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
 import type { Instance, Metadata, RegistryService, Rejection, ServiceKey } from '#model/service.js';
+import { isObject } from '#sources/json.js';
 
 /**
  * Reads what Nacos says of one service: the ServiceInfo of a gRPC answer or push, or the answer of `/v1/ns/instance/list`. An instance that
@@ -10,8 +11,8 @@ import type { Instance, Metadata, RegistryService, Rejection, ServiceKey } from 
  * @throws Error if it is no such answer: not an object, or without a list of hosts
  */
 export function decodeService(key: ServiceKey, info: unknown): RegistryService {
-  const hosts = isRecord(info) ? info.hosts : undefined;
-  if (!isRecord(info) || !Array.isArray(hosts))
+  const hosts = isObject(info) ? info.hosts : undefined;
+  if (!isObject(info) || !Array.isArray(hosts))
     throw new Error(`expected a service with its list of hosts, found ${short(JSON.stringify(info) ?? 'nothing')}`);
   const rejected: Rejection[] = [];
   const byEndpoint = new Map<string, Instance>();
@@ -42,7 +43,7 @@ export function decodeService(key: ServiceKey, info: unknown): RegistryService {
 
 /** @throws Error that says what is wrong with it */
 function decodeInstance(host: unknown): Instance {
-  if (!isRecord(host)) throw new Error(`expected an instance, found ${short(JSON.stringify(host))}`);
+  if (!isObject(host)) throw new Error(`expected an instance, found ${short(JSON.stringify(host))}`);
   if (typeof host.ip !== 'string') throw new Error(`ip is ${short(JSON.stringify(host.ip) ?? 'missing')}`);
   const address = parseAddress(host.ip).text;
   const number = parsePort(host.port);
@@ -70,7 +71,7 @@ function decodeInstance(host: unknown): Instance {
 
 /** Nacos's clients send strings only; others are read as text. The cluster has no place of its own in the model. */
 function decodeMetadata(metadata: unknown, cluster: string): Metadata {
-  const pairs = isRecord(metadata) ? Object.entries(metadata) : [];
+  const pairs = isObject(metadata) ? Object.entries(metadata) : [];
   const texts = pairs
     .filter(([, value]) => value !== null)
     .map(([name, value]) => [name, typeof value === 'string' ? value : JSON.stringify(value)] as const);
@@ -88,13 +89,9 @@ function rank({ status }: Instance): number {
 }
 
 function recordOf(host: unknown, index: number): string {
-  if (isRecord(host)) {
+  if (isObject(host)) {
     if (typeof host.instanceId === 'string' && host.instanceId !== '') return short(host.instanceId);
     if (typeof host.ip === 'string') return short(`${host.ip}:${host.port}`);
   }
   return `host ${index}`;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -66,15 +66,17 @@ export function parseConfig(text: string, file: string, environment: NodeJS.Proc
     );
 
   const issues: ConfigIssue[] = [];
+  let isResolved = true;
   const secrets: string[] = [];
   visit(document, {
     Alias: (_, node) => {
-      if (node.resolve(document) === undefined)
-        issues.push({
-          ...place(node.range?.[0] ?? 0),
-          path: '',
-          message: `*${node.source} refers to an anchor that is not there: a text that begins with * stands in quotes`,
-        });
+      if (node.resolve(document) !== undefined) return;
+      isResolved = false;
+      issues.push({
+        ...place(node.range?.[0] ?? 0),
+        path: '',
+        message: `*${node.source} refers to an anchor that is not there: a text that begins with * stands in quotes`,
+      });
     },
     Scalar: (key, node) => {
       if (key === 'key' || typeof node.value !== 'string') return;
@@ -88,7 +90,7 @@ export function parseConfig(text: string, file: string, environment: NodeJS.Proc
       }
     },
   });
-  if (issues.some(({ message }) => message.startsWith('*'))) throw new ConfigError(issues);
+  if (!isResolved) throw new ConfigError(issues);
   const input: unknown = document.toJS() ?? {};
   const result = configSchema.safeParse(input);
   if (result.success && issues.length === 0) return result.data;

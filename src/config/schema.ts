@@ -1,12 +1,11 @@
 import { z } from 'zod';
 import { adapters } from '#adapters/index.js';
 import { defaultRanges, parseRanges } from '#catalog/vip.js';
+import { dnsLabel } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
 import { reasonOf } from '#model/reason.js';
 import { ExpressionError, instanceTemplate, serviceTemplate } from '#policy/expression.js';
 import { duration, hostPort } from './fields.js';
-
-const dnsLabel = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
 /** @param isValid checks a text without templates, which is the same for all services */
 function template(

@@ -15,17 +15,13 @@ export interface ProjectionChange {
   readonly cause: Cause;
 }
 
-interface Projected {
-  readonly encoded: readonly EncodedResource[];
-  readonly rejected: readonly Rejection[];
-}
-
 /**
  * The mesh services as Istio resources, encoded. Each is projected when it changes, and what comes out with the bytes that it had is no change.
  */
 export class Projection extends EventEmitter<{ change: [ProjectionChange] }> {
   readonly #catalog: Catalog;
-  readonly #projected = new Map<string, Projected>();
+  readonly #projected = new Map<string, readonly EncodedResource[]>();
+  readonly #rejected = new Map<string, readonly Rejection[]>();
 
   constructor(catalog: Catalog) {
     super();
@@ -43,24 +39,16 @@ export class Projection extends EventEmitter<{ change: [ProjectionChange] }> {
   }
 
   /** What Istio or Envoy would refuse, by host. */
-  rejected(): Map<string, readonly Rejection[]> {
-    return new Map(
-      [...this.#projected]
-        .filter(([, { rejected }]) => rejected.length > 0)
-        .map(([host, { rejected }]) => [host, rejected]),
-    );
+  rejected(): ReadonlyMap<string, readonly Rejection[]> {
+    return this.#rejected;
   }
 
   #apply({ hosts, registry, cause }: CatalogChange): void {
     const set: EncodedResource[] = [];
     const removed: EncodedResource[] = [];
     for (const host of hosts) {
-      const before = new Map(this.#projected.get(host)?.encoded.map((resource) => [resource.name, resource]));
-      const service = this.#catalog.services.get(host);
-      const after = service === undefined ? undefined : project(service);
-      if (after === undefined) this.#projected.delete(host);
-      else this.#projected.set(host, after);
-      for (const resource of after?.encoded ?? []) {
+      const before = new Map(this.#projected.get(host)?.map((resource) => [resource.name, resource]));
+      for (const resource of this.#project(host)) {
         if (before.get(resource.name)?.version !== resource.version) set.push(resource);
         before.delete(resource.name);
       }
@@ -68,11 +56,18 @@ export class Projection extends EventEmitter<{ change: [ProjectionChange] }> {
     }
     if (set.length + removed.length > 0) this.emit('change', { set, removed, registry, cause });
   }
-}
 
-function project(service: MeshService): Projected {
-  const { resources, rejected } = checkedEntries(service);
-  return { encoded: resources.map(encodeResource), rejected };
+  #project(host: string): readonly EncodedResource[] {
+    this.#projected.delete(host);
+    this.#rejected.delete(host);
+    const service = this.#catalog.services.get(host);
+    if (service === undefined) return [];
+    const { resources, rejected } = checkedEntries(service);
+    const encoded = resources.map(encodeResource);
+    this.#projected.set(host, encoded);
+    if (rejected.length > 0) this.#rejected.set(host, rejected);
+    return encoded;
+  }
 }
 
 function checkedEntries(service: MeshService): { resources: IstioResource[]; rejected: Rejection[] } {

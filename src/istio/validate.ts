@@ -1,4 +1,4 @@
-import { addressKind, parseAddress, parsePort, short } from '#model/address.js';
+import { addressKind, dnsLabel, parseAddress, parsePort, short } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
 import { reasonOf } from '#model/reason.js';
 import type { Rejection } from '#model/service.js';
@@ -35,16 +35,15 @@ export function checkServiceEntry(resource: IstioResource<'ServiceEntry'>): Chec
   return { resource: rejected.length === 0 ? resource : { ...resource, body: { ...body, endpoints } }, rejected };
 }
 
-const dns1123Label = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const hostLabel = /^[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$/;
 const labelValue = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
 const labelName = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
 
 function entryErrors({ namespace, name, body }: IstioResource<'ServiceEntry'>): string[] {
   const errors: string[] = [];
-  if (!dns1123Label.test(namespace))
+  if (!dnsLabel.test(namespace))
     errors.push(`namespace "${namespace}" is not a DNS label: set another by configuration`);
-  if (name.length > 253 || !name.split('.').every((label) => dns1123Label.test(label)))
+  if (name.length > 253 || !name.split('.').every((label) => dnsLabel.test(label)))
     errors.push(`name "${short(name)}" is not a DNS name of at most 253 characters`);
   if (body.hosts.length === 0) errors.push('no host');
   for (const host of body.hosts)
@@ -56,7 +55,7 @@ function entryErrors({ namespace, name, body }: IstioResource<'ServiceEntry'>): 
   for (const port of body.ports) {
     const number = portError(port.number);
     if (number !== undefined) errors.push(number);
-    if (!dns1123Label.test(port.name)) errors.push(`port name "${short(port.name)}" is not a DNS label`);
+    if (!dnsLabel.test(port.name)) errors.push(`port name "${short(port.name)}" is not a DNS label`);
   }
   const twice =
     duplicate(body.ports.map((port) => port.name)) ?? duplicate(body.ports.map((port) => String(port.number)));
@@ -82,10 +81,7 @@ function endpointErrors(endpoint: WorkloadEntry, entry: ServiceEntry): string[] 
   }
   for (const [key, value] of Object.entries(endpoint.labels)) {
     const [name = '', prefix] = key.split('/').reverse();
-    if (
-      !labelName.test(name) ||
-      (prefix !== undefined && !prefix.split('.').every((label) => dns1123Label.test(label)))
-    )
+    if (!labelName.test(name) || (prefix !== undefined && !prefix.split('.').every((label) => dnsLabel.test(label))))
       errors.push(`label "${short(key)}" is not a label name`);
     if (!labelValue.test(value)) errors.push(`label ${short(key)}="${short(value)}" is not a label value`);
   }

@@ -9,7 +9,8 @@ export interface Address {
   readonly text: string;
 }
 
-const dnsLabel = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+/** A DNS label as Kubernetes takes it: RFC 1123, in lower case. */
+export const dnsLabel = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
 /**
  * Reads an instance's address.

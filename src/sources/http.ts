@@ -176,13 +176,19 @@ export function parseJson(body: Buffer, url: string): unknown {
   }
 }
 
+/** A base URL as people may see it: without user name, password and last slash. */
+export function withoutUser(base: string): string {
+  const url = new URL(base);
+  url.username = '';
+  url.password = '';
+  return url.href.replace(/\/$/, '');
+}
+
 function server(base: string, auth: HttpServersOptions['auth']): Server {
   const url = new URL(base);
   const username = auth?.username ?? decodeURIComponent(url.username);
   const password = auth?.password.reveal() ?? decodeURIComponent(url.password);
-  url.username = '';
-  url.password = '';
-  const shown = url.href.replace(/\/$/, '');
+  const shown = withoutUser(base);
   const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
   return { base: shown, shown, headers: username === '' ? {} : { authorization } };
 }
