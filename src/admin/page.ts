@@ -19,7 +19,19 @@ ${search === '' ? '<meta http-equiv="refresh" content="5">' : ''}
 <main>
 <h2>Registries</h2>
 ${table(
-  ['Name', 'Type', 'State', 'Services', 'Instances', 'Left out', 'Rejected', 'Since', 'Last sign of life', 'Error'],
+  [
+    'Name',
+    'Type',
+    'State',
+    'Services',
+    'Instances',
+    'Left out',
+    'Rejected',
+    'Notes',
+    'Since',
+    'Last sign of life',
+    'Error',
+  ],
   registries.map((r) => [
     link(`/api/v1/registries/${encodeURIComponent(r.registry)}`, r.registry),
     html(r.type),
@@ -28,6 +40,7 @@ ${table(
     count(r.instances),
     count(r.leftOut),
     r.rejected === 0 ? '0' : link(`/api/v1/registries/${encodeURIComponent(r.registry)}/rejected`, String(r.rejected)),
+    r.notes === 0 ? '0' : link(`/api/v1/registries/${encodeURIComponent(r.registry)}/notes`, String(r.notes)),
     ago(r.since),
     ago(r.aliveAt),
     html(r.error ?? ''),

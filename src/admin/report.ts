@@ -4,7 +4,7 @@ import type { Config } from '#config/schema.js';
 import type { Projection } from '#istio/projection.js';
 import { compareText, type MeshPort, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
-import { type Rejection, type ServiceKey, serviceId } from '#model/service.js';
+import { type Note, type Rejection, type ServiceKey, serviceId } from '#model/service.js';
 import type { XdsListener } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
 import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
@@ -32,6 +32,8 @@ export interface RegistryReport extends SourceStatus {
   readonly rejected: number;
   /** Instances that are known and get no traffic. */
   readonly leftOut: number;
+  /** What people should know of records that are in use, and rules. */
+  readonly notes: number;
 }
 
 /** All registries, in the order of the configuration. */
@@ -51,6 +53,7 @@ export function registryReports(parts: Parts): RegistryReport[] {
       instances: services.reduce((sum, { instances }) => sum + instances.length, 0),
       rejected: view === undefined ? 0 : rejectedRecords(parts, view).length,
       leftOut: services.reduce((sum, { key }) => sum + (catalog.contribution(serviceId(key))?.leftOut.length ?? 0), 0),
+      notes: services.reduce((sum, { notes = [] }) => sum + notes.length, 0),
     };
   });
 }
@@ -78,6 +81,16 @@ export function rejectedRecords({ catalog, projection }: Parts, view: RegistryVi
       records.push(...rejections.map(({ record, reason }) => ({ service, record: `${host}: ${record}`, reason })));
   }
   return records;
+}
+
+/** A note on a service of a registry. */
+export interface ServiceNote extends Note {
+  readonly service: ServiceKey;
+}
+
+/** What people should know of the records and rules of a registry. */
+export function notesOf(view: RegistryView): ServiceNote[] {
+  return [...view.services.values()].flatMap(({ key, notes = [] }) => notes.map((note) => ({ service: key, ...note })));
 }
 
 function rejectedServices(catalog: Catalog, registry: string): RejectedService[] {
@@ -125,6 +138,8 @@ export interface ServiceReport extends MeshService {
   readonly absent: readonly (Rejection & { readonly registry: string })[];
   /** What its endpoints say that could not be used: metadata that can be no label, a malformed locality. */
   readonly unused: readonly Rejection[];
+  /** What people should know of its records, and of rules for it. */
+  readonly notes: readonly (Note & { readonly registry: string })[];
 }
 
 /** The service of a host; undefined if there is none. */
@@ -143,6 +158,10 @@ export function serviceReport({ catalog, projection }: Parts, host: string): Ser
     gone: service.origins.length === 0,
     absent: [...absent, ...refused],
     unused: service.origins.flatMap((key) => catalog.contribution(serviceId(key))?.unused ?? []),
+    notes: service.origins.flatMap(({ registry, ...key }) => {
+      const notes = viewOf(catalog, registry)?.services.get(serviceId({ registry, ...key }))?.notes ?? [];
+      return notes.map((note) => ({ registry, ...note }));
+    }),
   };
 }
 

@@ -6,6 +6,7 @@ import { Metrics } from './metrics.js';
 import { statusPage } from './page.js';
 import {
   clients,
+  notesOf,
   type Parts,
   registryReports,
   rejectedRecords,
@@ -74,6 +75,11 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
     const view = viewOf(catalog, request.params.name);
     if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
     return rejectedRecords(parts, view);
+  });
+  server.get<{ Params: { name: string } }>('/api/v1/registries/:name/notes', async (request, reply) => {
+    const view = viewOf(catalog, request.params.name);
+    if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
+    return notesOf(view);
   });
   server.get<{ Querystring: Texts }>('/api/v1/services', { schema: texts }, async (request) =>
     serviceSummaries(parts, request.query.q),

@@ -2,7 +2,7 @@ import { EventEmitter } from 'eventemitter3';
 import { compareText, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
 import type { Contribution, RegistryPolicy } from '#policy/contribution.js';
-import type { Cause } from '#sources/contract.js';
+import { type Cause, cause as causeNow } from '#sources/contract.js';
 import { type MeshDefaults, merge } from './merge.js';
 import { RegistryView, type ViewChange } from './view.js';
 import type { VipAllocator } from './vip.js';
@@ -27,6 +27,9 @@ export interface CatalogSettings extends MeshDefaults {
   readonly grace: number;
 }
 
+/** ms. What time changes, changes in ticks of the wall clock, so that replicas agree and many changes are one. */
+const tick = 5_000;
+
 /**
  * Joins the registries' views into mesh services, one per host. The work of a change is proportional to the services that it touches.
  * The result depends on the views and their order in the configuration alone, never on the order of arrival.
@@ -45,6 +48,9 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   readonly #collided = new Map<string, RejectedService>();
   /** Hosts that nobody claims any more, until their grace has run out. */
   readonly #gone = new Map<string, NodeJS.Timeout>();
+  /** Services that change by themselves: registry and when, in ms since 1970. */
+  readonly #due = new Map<string, { readonly registry: string; readonly at: number }>();
+  #ticking: NodeJS.Timeout | undefined;
 
   constructor(settings: CatalogSettings, vips: VipAllocator) {
     super();
@@ -92,9 +98,24 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   close(): void {
     for (const timer of this.#gone.values()) clearTimeout(timer);
     this.#gone.clear();
+    clearTimeout(this.#ticking);
   }
 
   #apply({ registry, ids, cause }: ViewChange): void {
+    this.#recompute(registry, ids, cause);
+    if (this.#due.size > 0) this.#ticking ??= setTimeout(() => this.#tick(), tick - (Date.now() % tick)).unref();
+  }
+
+  #tick(): void {
+    this.#ticking = undefined;
+    const now = lastTick();
+    for (const registry of this.#registries.keys()) {
+      const ids = [...this.#due].filter(([, due]) => due.registry === registry && due.at <= now).map(([id]) => id);
+      this.#apply({ registry, ids, cause: causeNow('warm-up') });
+    }
+  }
+
+  #recompute(registry: string, ids: readonly string[], cause: Cause): void {
     const touched = new Set<string>();
     for (const id of ids) {
       const before = this.#contributions.get(id)?.host;
@@ -116,12 +137,14 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     this.#contributions.delete(id);
     this.#failed.delete(id);
     this.#collided.delete(id);
+    this.#due.delete(id);
     const { view, policy } = this.#registries.get(registry) ?? {};
     const service = view?.services.get(id);
     if (service === undefined || policy === undefined) return undefined;
     try {
-      const contribution = policy.contribution(service);
+      const contribution = policy.contribution(service, lastTick());
       this.#contributions.set(id, contribution);
+      if (contribution.until !== undefined) this.#due.set(id, { registry, at: contribution.until });
       return contribution.host;
     } catch (error) {
       this.#failed.set(id, { id, registry, reason: reasonOf(error) });
@@ -196,4 +219,10 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     for (const moved of hosts) if (moved !== host) this.#rebuildHost(moved);
     this.emit('change', { hosts, registry: '', cause: { what: 'grace ended', observedAt: performance.now() } });
   }
+}
+
+/** ms since 1970. */
+function lastTick(): number {
+  const now = Date.now();
+  return now - (now % tick);
 }

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
+import { type RegistryService, type ServiceKey, type ServiceName, serviceId } from '#model/service.js';
 import type { Cause, Listing } from '#sources/contract.js';
 
 /** Some services of one registry changed, appeared or vanished. */
@@ -15,7 +15,7 @@ export interface ViewChange {
 export class RegistryView {
   readonly registry: string;
   readonly services = new Map<string, RegistryService>();
-  /** Services that exist and cannot be read now; their last known content is in `services`, if there was any. */
+  /** Services, or names of services, that exist and cannot be read now; their last known content is in `services`, if there was any. */
   readonly unreadable = new Map<string, Error>();
   /** Whether a complete listing was committed since the start. */
   complete = false;
@@ -40,18 +40,18 @@ export class RegistryView {
         this.#touched = undefined;
         const ids: string[] = [];
         for (const [id, service] of listed) {
-          if (touched.has(id)) continue;
-          this.unreadable.delete(id);
+          if (touched.has(id) || touched.has(nameId(service.key))) continue;
+          this.#readable(service.key);
           if (isDeepStrictEqual(this.services.get(id), service)) continue;
           this.services.set(id, service);
           ids.push(id);
         }
-        for (const id of [...this.services.keys(), ...this.unreadable.keys()]) {
-          if (touched.has(id) || listed.has(id)) continue;
+        for (const [id, { key }] of this.services) {
+          if (touched.has(id) || touched.has(nameId(key)) || listed.has(id)) continue;
           this.services.delete(id);
-          this.unreadable.delete(id);
           ids.push(id);
         }
+        for (const id of this.unreadable.keys()) if (!touched.has(id)) this.unreadable.delete(id);
         this.complete = true;
         this.#changed({ registry: this.registry, ids, cause });
       },
@@ -59,17 +59,28 @@ export class RegistryView {
   }
 
   update(changed: readonly RegistryService[], removed: readonly ServiceKey[], cause: Cause): void {
-    const ids = [...changed.map((service) => serviceId(service.key)), ...removed.map(serviceId)];
+    const keys = [...changed.map(({ key }) => key), ...removed];
+    const ids = keys.map(serviceId);
     for (const service of changed) this.services.set(serviceId(service.key), service);
     for (const key of removed) this.services.delete(serviceId(key));
-    for (const id of ids) this.unreadable.delete(id);
+    for (const key of keys) this.#readable(key);
     for (const id of ids) this.#touched?.add(id);
     this.#changed({ registry: this.registry, ids, cause });
   }
 
-  setUnreadable(key: ServiceKey, error: Error): void {
+  setUnreadable(key: ServiceKey | ServiceName, error: Error): void {
     const id = serviceId(key);
     this.unreadable.set(id, error);
     this.#touched?.add(id);
   }
+
+  #readable(key: ServiceKey): void {
+    this.unreadable.delete(serviceId(key));
+    this.unreadable.delete(nameId(key));
+  }
+}
+
+/** What stands for every service of a name. */
+function nameId({ registry, namespace, name }: ServiceName): string {
+  return serviceId({ registry, namespace, name });
 }

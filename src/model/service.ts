@@ -16,6 +16,9 @@ export interface ServiceKey {
   readonly version: string;
 }
 
+/** Services by name alone, in whatever group and version. */
+export type ServiceName = Pick<ServiceKey, 'registry' | 'namespace' | 'name'>;
+
 /** One port of one instance. Ports of the same name are the same port of the service. */
 export interface InstancePort {
   /** Name of the port within its service; empty where the registry has no names: then the protocol names it. */
@@ -23,6 +26,14 @@ export interface InstancePort {
   readonly protocol: Protocol;
   /** 1 to 65535, the number that is really dialled. */
   readonly number: number;
+}
+
+/** An instance that takes on its weight little by little after a start, as Dubbo's do. */
+export interface Warmup {
+  /** When it started: ms since 1970. */
+  readonly since: number;
+  /** How long it takes: ms, more than 0. */
+  readonly length: number;
 }
 
 /** One running copy of a service, as its registry says it. */
@@ -37,6 +48,7 @@ export interface Instance {
   readonly status: string;
   /** In the registry's own scale; the adapter declares which value is nominal. 0 takes the instance out. */
   readonly weight: number;
+  readonly warmup?: Warmup;
   /** Zone as the registry says it, or empty. */
   readonly zone: string;
   /** `region/zone/subzone`, where the registry knows it in full; else undefined. */
@@ -54,6 +66,13 @@ export interface Rejection {
   readonly record: string;
   /** What was found, and what was expected. */
   readonly reason: string;
+}
+
+/** What people should know of a record that is in use, or of a rule that the registry holds for a service. */
+export interface Note {
+  /** Which record or rule: an instance id, a znode, the service itself. */
+  readonly record: string;
+  readonly text: string;
 }
 
 /** Who calls a service, where the registry knows it (Dubbo). */
@@ -79,10 +98,12 @@ export interface RegistryService {
   readonly metadata: Metadata;
   readonly instances: readonly Instance[];
   readonly rejected: readonly Rejection[];
+  readonly notes?: readonly Note[];
   readonly consumers: readonly Consumer[];
 }
 
-/** One string that identifies the service; sorts like its parts. */
-export function serviceId(key: ServiceKey): string {
-  return [key.registry, key.namespace, key.group, key.name, key.version].map(encodeURIComponent).join('/');
+/** One string that identifies the service; sorts like its parts. `*` stands where a name alone has neither group nor version. */
+export function serviceId(key: ServiceKey | ServiceName): string {
+  const { registry, namespace, group, name, version } = { group: '*', version: '*', ...key };
+  return [registry, namespace, group, name, version].map(encodeURIComponent).join('/');
 }

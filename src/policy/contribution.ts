@@ -15,6 +15,7 @@ import { health } from './health.js';
 import { endpointLabels } from './labels.js';
 import { hostName } from './naming.js';
 import { endpointPort, type PortClaim, portClaims } from './ports.js';
+import { warmth } from './warmup.js';
 import { meshWeight } from './weight.js';
 
 /** What the configuration says about all services of one registry. Templates are text with CEL between `{{ }}`. */
@@ -44,6 +45,8 @@ export interface Contribution {
   readonly leftOut: readonly Rejection[];
   /** What usable instances say that could not be used: metadata that can be no label, a malformed locality. */
   readonly unused: readonly Rejection[];
+  /** When it changes by itself, since instances warm up: ms since 1970. */
+  readonly until: number | undefined;
 }
 
 interface CompiledKind extends ServiceKind {
@@ -70,9 +73,10 @@ export class RegistryPolicy {
 
   /**
    * What a service adds to the mesh.
+   * @param now ms since 1970, in coarse ticks
    * @throws Error with the reason if it can have no host
    */
-  contribution(service: RegistryService): Contribution {
+  contribution(service: RegistryService, now: number): Contribution {
     const { key } = service;
     const kind = this.#kinds.get(service.kind);
     if (kind === undefined)
@@ -85,10 +89,12 @@ export class RegistryPolicy {
     const leftOut: Rejection[] = [];
     const unused: Rejection[] = [];
     const places = new Set<string>();
+    let until: number | undefined;
     for (const instance of newestFirst(service.instances)) {
       const leave = (reason: string): void => void leftOut.push({ record: instance.id, reason });
       const place = `${instance.address} ${instance.ports.map((port) => port.number).join(' ')}`;
-      const weight = meshWeight(instance.weight, kind.nominalWeight);
+      const warm = warmth(instance.warmup, now);
+      const weight = meshWeight(instance.weight * warm.share, kind.nominalWeight);
       const verdict = health(instance.status);
       if (places.has(place)) leave('another record for this address and port is newer');
       else if (verdict === 'drop') leave(`status ${instance.status}`);
@@ -103,6 +109,7 @@ export class RegistryPolicy {
           unfit.push(`locality "${short(endpoint.locality)}" is not region/zone/subzone: it has none`);
           endpoint.locality = undefined;
         }
+        if (warm.until !== undefined) until = Math.min(warm.until, until ?? warm.until);
         endpoints.push({ ...endpoint, weight, draining: verdict === 'drain', labels });
         unused.push(...unfit.map((reason) => ({ record: instance.id, reason })));
       }
@@ -117,6 +124,7 @@ export class RegistryPolicy {
       endpoints: endpoints.sort((a, b) => compareText(endpointKey(a), endpointKey(b))),
       leftOut,
       unused,
+      until,
     };
   }
 

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import type { Protocol } from '#model/protocol.js';
-import type { RegistryService, ServiceKey } from '#model/service.js';
+import type { RegistryService, ServiceKey, ServiceName } from '#model/service.js';
 
 /** Why something changed, and when the registry told us. Travels with the change to the last stage. */
 export interface Cause {
@@ -40,8 +40,8 @@ export interface Listing {
 export interface SourceOutput {
   listing(): Listing;
   update(changed: readonly RegistryService[], removed: readonly ServiceKey[], cause: Cause): void;
-  /** The service exists and cannot be read: its last known content stays, and the error is shown. */
-  unreadable(key: ServiceKey, error: Error): void;
+  /** The service, or every one of that name, exists and cannot be read: its last known content stays, and the error is shown. */
+  unreadable(key: ServiceKey | ServiceName, error: Error): void;
   /** A proof of life: an event, a heartbeat, an empty poll answer. */
   alive(): void;
   /**

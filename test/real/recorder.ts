@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { RegistryView } from '#catalog/view.js';
-import type { Instance, RegistryService, ServiceKey } from '#model/service.js';
+import type { Instance, RegistryService, ServiceKey, ServiceName } from '#model/service.js';
 import type { Cause, Listing, Source, SourceContext, SourceOutput, SourceState } from '#sources/contract.js';
 import { until } from '#test/servers/probes.js';
 
@@ -40,7 +40,7 @@ export class Recorder implements SourceOutput {
     this.#view.update(changed, removed, cause);
   }
 
-  unreadable(key: ServiceKey, error: Error): void {
+  unreadable(key: ServiceKey | ServiceName, error: Error): void {
     this.#view.setUnreadable(key, error);
   }
 

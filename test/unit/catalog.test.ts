@@ -1,3 +1,4 @@
+import { mock } from 'node:test';
 import { expect } from 'chai';
 import { Catalog } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
@@ -43,6 +44,41 @@ describe('catalog', () => {
       { address: '10.0.0.2', ports: { http: 9002 } },
     ]);
     expect(orders?.vips).to.have.length(1);
+  });
+
+  it('lets an instance warm up by the clock, in ticks', () => {
+    mock.timers.enable({ apis: ['Date', 'setTimeout'], now: 1_000_000_000 });
+    try {
+      const { catalog, changes, views } = catalogOf({ name: 'r' });
+      const warmup = { since: Date.now(), length: 100_000 };
+      list(views[0], service('orders', [instance('10.0.0.1', 1, { warmup }), instance('10.0.0.2', 1)]));
+      const weights = () => catalog.services.get('orders.test')?.endpoints.map(({ weight }) => weight);
+      expect(weights()).to.deep.equal([5, 100]);
+      mock.timers.tick(15_000);
+      expect(weights()).to.deep.equal([15, 100]);
+      for (let passed = 15; passed < 100; passed += 5) mock.timers.tick(5_000);
+      expect(weights()).to.deep.equal([100, 100]);
+      expect(changes).to.have.length(11);
+      mock.timers.tick(60_000);
+      expect(changes).to.have.length(11);
+      catalog.close();
+    } finally {
+      mock.timers.reset();
+    }
+  });
+
+  it('keeps every service of a name that cannot be read, until one of them can', () => {
+    const { views } = catalogOf({ name: 'r' });
+    const [view] = views;
+    const versions = ['1', '2'].map((version) => service('orders', [instance('10.0.0.1', 1)], { key: { version } }));
+    list(view, ...versions, service('carts', []));
+    const listing = view.listing();
+    view.setUnreadable({ registry: 'r', namespace: '', name: 'orders' }, new Error('no'));
+    listing.commit(cause('test'));
+    expect([...view.services.keys()]).to.deep.equal(['r///orders/1', 'r///orders/2']);
+    expect([...view.unreadable.keys()]).to.deep.equal(['r//*/orders/*']);
+    view.update(versions.slice(0, 1), [], cause('test'));
+    expect([...view.unreadable.keys()]).to.deep.equal([]);
   });
 
   it('merges the services of two registries with one host, and lets one go without the other', () => {

@@ -5,6 +5,7 @@ import { ExpressionError, instanceTemplate, serviceTemplate } from '#policy/expr
 import { endpointLabels } from '#policy/labels.js';
 import { hostName } from '#policy/naming.js';
 import { endpointPort, numberPorts, portClaims } from '#policy/ports.js';
+import { warmth } from '#policy/warmup.js';
 import { meshWeight } from '#policy/weight.js';
 import { instance, service } from './builders.js';
 
@@ -146,6 +147,30 @@ describe('weights', () => {
     expect(meshWeight(0.001, 1)).to.equal(1);
     expect(meshWeight(0, 1)).to.equal(undefined);
     expect(meshWeight(1e12, 1)).to.equal(100_000);
+  });
+});
+
+describe('warm-up', () => {
+  const warmup = { since: 1_000_000, length: 600_000 };
+
+  it('grows in ten steps, each with the mean of its stretch', () => {
+    const seen: [number, number | undefined][] = [];
+    for (let now: number | undefined = warmup.since; now !== undefined; ) {
+      const { share, until } = warmth(warmup, now);
+      seen.push([share, until]);
+      now = until;
+    }
+    expect(seen.map(([share]) => share)).to.deep.equal([0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 1]);
+    expect(seen.at(-2)?.[1]).to.equal(1_600_000);
+  });
+
+  it('is at its beginning while the clocks differ a little, and over where they differ by more than its length', () => {
+    expect(warmth(warmup, warmup.since - 5_000).share).to.equal(0.05);
+    expect(warmth(warmup, warmup.since - 600_001)).to.deep.equal({ share: 1, until: undefined });
+  });
+
+  it('is none unless the instance says so', () => {
+    expect(warmth(undefined, 5)).to.deep.equal({ share: 1, until: undefined });
   });
 });
 
