@@ -22,7 +22,9 @@ export const recipes: readonly Recipe[] = [
   java('nacos2'),
   java('nacos3', ['-cp', 'lib/*', 'NacosServer.java']),
   java('dubbo', ['-cp', 'lib/*', 'Greeter.java', 'DubboApp.java']),
+  java('dubbo27', ['-cp', 'lib/*', 'Greeter.java', 'Dubbo27App.java']),
   java('springcloud', ['-cp', 'lib/*', 'HelloApp.java']),
+  java('springcloud-zookeeper', ['-cp', 'lib/*', 'ZooKeeperApp.java']),
   java('nacos-client', ['-cp', 'lib/*', 'NacosApp.java']),
   {
     name: 'envoy',
