@@ -1,3 +1,4 @@
+import ConsulClient from 'consul';
 import pLimit from 'p-limit';
 import type { RegistryUnderTest, TestInstance } from '#test/real/contract/registry.js';
 import { type Consul, startConsul } from '#test/servers/consul.js';
@@ -56,6 +57,15 @@ export class ConsulUnderTest implements RegistryUnderTest {
     const secret = '0badc0de-0000-4000-8000-000000000000';
     const keys = (used: string) => ({ ...this.keys(server.port), auth: { token: used } });
     return { right: keys(token), wrong: keys(secret), secret, stop: () => server.stop() };
+  }
+
+  async watch(service: string, seen: (mark: string | undefined) => void) {
+    const client = new ConsulClient({ host: '127.0.0.1', port: this.#consul.port });
+    const watch = client.watch({ method: client.health.service, options: { service } });
+    watch.on('change', (entries: { Service: { Meta: Record<string, string> } }[]) =>
+      seen(entries[0]?.Service.Meta.mark),
+    );
+    return () => watch.end();
   }
 
   get #consul(): Consul {

@@ -3,12 +3,15 @@ import { expect } from 'chai';
 import { requireServers } from '#test/servers/require.js';
 import { Wire } from '#test/servers/wire.js';
 import { Bridge } from './bridge.js';
+import { latencies, spread } from './latency.js';
 import type { RegistryKeys, RegistryUnderTest, TestInstance } from './registry.js';
 
 const many = 1_000;
+/** Changes whose time is taken. */
+const rounds = 7;
 /** ms. */
-const hang = 15_000;
-const idle = 15_000;
+const hang = 8_000;
+const idle = 12_000;
 
 function at(number: number, metadata: Record<string, string> = { tier: 'a' }): TestInstance {
   return { address: `10.1.2.${number}`, port: 8000 + number, metadata };
@@ -111,6 +114,12 @@ export function contract(registry: RegistryUnderTest): void {
       await bridge.sees('again-after', place(at(1)));
       expect(bridge.pushes - before, 'changes: the one of another service').to.equal(1);
       expect(bridge.addresses('again')).to.deep.equal(instances.map(place));
+    });
+
+    it('sees a change when a bare client of the registry does', async () => {
+      const { client, catalog } = await latencies(registry, bridge, at(1), rounds);
+      console.log(`      ms, min / median / max of ${rounds}: client ${spread(client)}, catalog ${spread(catalog)}`);
+      expect(catalog).to.have.length(rounds);
     });
 
     it('can be added and stopped beside another one at run time', async () => {

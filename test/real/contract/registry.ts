@@ -58,8 +58,9 @@ export interface RegistryUnderTest {
   /** Requests per minute that reading 1,000 services may cost while nothing changes. */
   readonly idleRequestsPerMinute: number;
   /**
-   * For the benchmark: the registry's own client, or the plainest one, watching one service. Calls back when it sees `metadata.mark` of the service's instance change.
+   * Watches a service with the registry's own client, or the plainest one, with nothing of Pontoon's. Calls back with `metadata.mark` of its instance as it is and
+   * whenever it has changed.
    * @returns how to end it
    */
-  watch?(service: string, changed: (mark: string) => void): Promise<() => void | Promise<void>>;
+  watch(service: string, seen: (mark: string | undefined) => void): Promise<() => void | Promise<void>>;
 }
