@@ -1,7 +1,6 @@
 import {
   type ApplicationInstance,
   type ApplicationMetadata,
-  parseApplicationInstance,
   parseApplicationMetadata,
   parseMapping,
 } from '#adapters/dubbo/index.js';
@@ -9,6 +8,7 @@ import { reasonOf } from '#model/reason.js';
 import type { Rejection } from '#model/service.js';
 import type { Cause } from '#sources/contract.js';
 import type { Followed, Following } from './follow.js';
+import type { Entry, Instances } from './instances.js';
 import { type LevelListener, type Said, said } from './level.js';
 import { below, nameOf, reconcile } from './paths.js';
 import { Relation } from './relation.js';
@@ -25,48 +25,45 @@ export interface ApplicationContent {
 /** A document, or why it is none. */
 type Parsed<T> = { readonly value: T } | { readonly reason: string };
 
-/** Undefined for an instance that is not Dubbo's. */
-type InstanceNode = Followed<Parsed<ApplicationInstance | undefined>>;
-type RevisionNode = Followed<Parsed<ApplicationMetadata>>;
-
-interface ApplicationNode {
-  readonly list: Followed<readonly string[]>;
-  readonly instances: Map<string, InstanceNode>;
-  readonly revisions: Map<string, RevisionNode>;
-}
+type Revisions = Map<string, Followed<Parsed<ApplicationMetadata>>>;
 
 /**
- * The application level: `<services>/<application>/<instance>`, and what each application provides: by its metadata,
- * `<metadata>/metadata/<application>/<revision>`, and by the mapping, `<metadata>/mapping/<interface>`.
+ * The application level: Dubbo's instances, and what each application provides: by its metadata, `<metadata>/metadata/<application>/<revision>`,
+ * and by the mapping, `<metadata>/mapping/<interface>`.
  */
 export class ApplicationLevel {
   readonly #following: Following;
-  readonly #services: string;
+  readonly #instances: Instances;
   readonly #metadata: string;
   readonly #includes: (name: string) => boolean;
   readonly #listener: LevelListener;
-  readonly #nodes = new Map<string, ApplicationNode>();
+  /** By application. */
+  readonly #revisions = new Map<string, Revisions>();
   readonly #mappings = new Map<string, Followed<readonly string[]>>();
   /** Which interfaces an application is known to provide: by the mapping, and by its metadata. */
   readonly #mapped = new Relation();
   readonly #provided = new Relation();
-  readonly #list: Followed<readonly string[]>;
   readonly #mappingList: Followed<readonly string[]>;
 
+  /** @param metadata znode that holds `metadata` and `mapping` */
   constructor(
     following: Following,
-    roots: { readonly services: string; readonly metadata: string },
+    instances: Instances,
+    metadata: string,
     includes: (name: string) => boolean,
     why: Cause,
     listener: LevelListener,
   ) {
     this.#following = following;
-    this.#services = roots.services;
-    this.#metadata = roots.metadata;
+    this.#instances = instances;
+    this.#metadata = metadata;
     this.#includes = includes;
     this.#listener = listener;
-    const mapping = below(roots.metadata, 'mapping');
-    this.#list = following.children(roots.services, 'everything', why, (cause) => this.#listChanged(cause));
+    instances.listen({
+      changed: (application, cause) => this.#applicationChanged(application, cause),
+      failed: listener.failed,
+    });
+    const mapping = below(metadata, 'mapping');
     this.#mappingList = following.children(mapping, 'everything', why, (cause) => this.#mappingsChanged(cause));
   }
 
@@ -76,7 +73,7 @@ export class ApplicationLevel {
 
   /** What applications give to an interface, if the mapping or the metadata of one names it. */
   read(name: string): Said<ApplicationContent> {
-    if (this.#list.content === undefined || this.#mappingList.content === undefined) return { kind: 'unknown' };
+    if (this.#mappingList.content === undefined) return { kind: 'unknown' };
     const mapping = this.#mappings.get(name);
     const mapped = mapping === undefined ? ({ kind: 'nothing' } as const) : said(mapping.content);
     if (mapped.kind === 'unknown' || mapped.kind === 'unreadable') return mapped;
@@ -86,9 +83,10 @@ export class ApplicationLevel {
     const instances: ApplicationContent['instances'][number][] = [];
     const rejected: Rejection[] = [];
     for (const application of [...applications].sort()) {
-      const node = this.#nodes.get(application);
-      if (node === undefined) continue;
-      const found = readApplication(application, node);
+      const entries = this.#instances.read(application);
+      if (entries.kind === 'nothing') continue;
+      if (entries.kind !== 'something') return entries;
+      const found = readApplication(application, entries.value, this.#revisions.get(application));
       if (found.kind !== 'something') return found;
       instances.push(...found.value.instances);
       rejected.push(...found.value.rejected);
@@ -97,29 +95,10 @@ export class ApplicationLevel {
   }
 
   stop(): void {
-    this.#list.stop();
+    this.#instances.stop();
     this.#mappingList.stop();
     for (const mapping of this.#mappings.values()) mapping.stop();
-    for (const node of this.#nodes.values()) stop(node);
-  }
-
-  #listChanged(cause: Cause): void {
-    const { content } = this.#list;
-    if (content?.kind === 'unreadable') {
-      this.#listener.failed(content.error);
-      return;
-    }
-    reconcile(
-      this.#nodes,
-      this.#list.last ?? [],
-      (application) => this.#followApplication(application, cause),
-      (application, node) => {
-        stop(node);
-        const interfaces = this.#interfacesOf(application);
-        this.#provided.set(application, []);
-        this.#tell(interfaces, cause);
-      },
-    );
+    for (const revisions of this.#revisions.values()) for (const revision of revisions.values()) revision.stop();
   }
 
   #mappingsChanged(cause: Cause): void {
@@ -151,72 +130,50 @@ export class ApplicationLevel {
     return mapping;
   }
 
-  #followApplication(application: string, why: Cause): ApplicationNode {
-    const path = below(this.#services, application);
-    const instances = new Map<string, InstanceNode>();
-    const revisions = new Map<string, RevisionNode>();
-    const changed = (cause: Cause) => this.#applicationChanged(application, node, cause);
-    const list = this.#following.children(path, 'emptiness', why, (cause) => {
-      reconcile(
-        instances,
-        list.last ?? [],
-        (child) => this.#following.data(below(path, child), parsed(parseApplicationInstance), cause, changed),
-        (_, instance) => instance.stop(),
-      );
-      changed(cause);
-    });
-    const node = { list, instances, revisions };
-    return node;
-  }
-
   /** Follows the metadata that the instances name now, and tells the interfaces that the application had or has. */
-  #applicationChanged(application: string, node: ApplicationNode, cause: Cause): void {
+  #applicationChanged(application: string, cause: Cause): void {
     const before = this.#interfacesOf(application);
     const wanted = new Set<string>();
-    for (const instance of dubboInstances(node))
-      if (instance.remoteMetadata && instance.revision !== '') wanted.add(instance.revision);
+    for (const entry of this.#instances.last(application))
+      if (entry.kind === 'dubbo' && entry.instance.remoteMetadata && entry.instance.revision !== '')
+        wanted.add(entry.instance.revision);
+    const revisions: Revisions = this.#revisions.get(application) ?? new Map();
     reconcile(
-      node.revisions,
+      revisions,
       wanted,
       (revision) =>
         this.#following.data(
           below(this.#metadata, 'metadata', application, revision),
           parsed(parseApplicationMetadata),
           cause,
-          (cause) => this.#applicationChanged(application, node, cause),
+          (cause) => this.#applicationChanged(application, cause),
         ),
       (_, revision) => revision.stop(),
     );
-    this.#provided.set(application, providedBy(node).filter(this.#includes));
-    this.#tell(new Set([...before, ...this.#interfacesOf(application)]), cause);
+    if (revisions.size > 0) this.#revisions.set(application, revisions);
+    else this.#revisions.delete(application);
+    this.#provided.set(application, providedBy(revisions).filter(this.#includes));
+    for (const name of new Set([...before, ...this.#interfacesOf(application)])) this.#listener.changed(name, cause);
   }
 
   #interfacesOf(application: string): Set<string> {
     return new Set([...this.#mapped.valuesOf(application), ...this.#provided.valuesOf(application)]);
   }
-
-  #tell(interfaces: Iterable<string>, cause: Cause): void {
-    for (const name of interfaces) this.#listener.changed(name, cause);
-  }
 }
 
-function readApplication(application: string, node: ApplicationNode): Said<ApplicationContent> {
+function readApplication(
+  application: string,
+  entries: ReadonlyMap<string, Entry>,
+  revisions: Revisions | undefined,
+): Said<ApplicationContent> {
   const instances: ApplicationContent['instances'][number][] = [];
   const rejected: Rejection[] = [];
-  const list = said(node.list.content);
-  if (list.kind === 'unknown' || list.kind === 'unreadable') return list;
-  for (const [child, followed] of node.instances) {
-    const data = said(followed.content);
-    // It went while it was read: its list will tell.
-    if (data.kind === 'nothing') continue;
-    if (data.kind !== 'something') return data;
-    if ('reason' in data.value) {
-      rejected.push({ record: `${application}/${child}`, reason: data.value.reason });
-      continue;
-    }
-    const instance = data.value.value;
-    if (instance === undefined) continue;
-    const metadata = readMetadata(node, instance);
+  for (const [child, entry] of entries) {
+    if (entry.kind === 'malformed') rejected.push({ record: `${application}/${child}`, reason: entry.reason });
+    if (entry.kind !== 'dubbo') continue;
+    const { instance } = entry;
+    const revision = instance.remoteMetadata ? revisions?.get(instance.revision) : undefined;
+    const metadata: Said<Parsed<ApplicationMetadata>> = revision ? said(revision.content) : { kind: 'nothing' };
     if (metadata.kind === 'unknown' || metadata.kind === 'unreadable') return metadata;
     if (metadata.kind === 'nothing') instances.push({ instance, metadata: undefined });
     else if ('value' in metadata.value) instances.push({ instance, metadata: metadata.value.value });
@@ -225,19 +182,9 @@ function readApplication(application: string, node: ApplicationNode): Said<Appli
   return { kind: 'something', value: { instances, rejected } };
 }
 
-function readMetadata(node: ApplicationNode, instance: ApplicationInstance): Said<Parsed<ApplicationMetadata>> {
-  const revision = node.revisions.get(instance.revision);
-  return instance.remoteMetadata && revision !== undefined ? said(revision.content) : { kind: 'nothing' };
-}
-
-function* dubboInstances(node: ApplicationNode): Iterable<ApplicationInstance> {
-  for (const { last } of node.instances.values())
-    if (last !== undefined && 'value' in last && last.value !== undefined) yield last.value;
-}
-
-function providedBy(node: ApplicationNode): string[] {
+function providedBy(revisions: Revisions): string[] {
   const names = new Set<string>();
-  for (const { last } of node.revisions.values())
+  for (const { last } of revisions.values())
     if (last !== undefined && 'value' in last)
       for (const { service } of last.value.services) names.add(service.interface);
   return [...names];
@@ -251,10 +198,4 @@ function parsed<T>(parse: (text: string) => T): (text: string) => Parsed<T> {
       return { reason: reasonOf(error) };
     }
   };
-}
-
-function stop(node: ApplicationNode): void {
-  node.list.stop();
-  for (const instance of node.instances.values()) instance.stop();
-  for (const revision of node.revisions.values()) revision.stop();
 }

@@ -25,8 +25,6 @@ interface Reading<T> {
   isSame(before: T, now: T): boolean;
 }
 
-/** ms until a znode that could not be read is asked again. */
-const unreadableRetry = 30_000;
 /** ms until two readings that differ are followed by a third. */
 const differenceRetry = 200;
 
@@ -41,6 +39,7 @@ export class Followed<T> {
   readonly #doubt: Doubt;
   readonly #changed: (cause: Cause) => void;
   readonly #loaded: () => void;
+  readonly #unreadableRetry: number;
   readonly #why: Cause;
   #content: Content<T> | undefined;
   #last: T | undefined;
@@ -52,6 +51,7 @@ export class Followed<T> {
   /**
    * @param why it is followed from now on: the cause of the first reading
    * @param changed is called after the first reading, and after each that has found something else
+   * @param unreadableRetry ms until it is asked again when it could not be read
    * @param loaded is called when the first reading is done with, or is no longer wanted; more than once, perhaps
    */
   constructor(
@@ -61,6 +61,7 @@ export class Followed<T> {
     doubt: Doubt,
     why: Cause,
     changed: (cause: Cause) => void,
+    unreadableRetry: number,
     loaded: () => void,
   ) {
     this.#client = client;
@@ -69,6 +70,7 @@ export class Followed<T> {
     this.#doubt = doubt;
     this.#changed = changed;
     this.#loaded = loaded;
+    this.#unreadableRetry = unreadableRetry;
     this.#why = why;
   }
 
@@ -122,11 +124,11 @@ export class Followed<T> {
 
   async #confirmed(): Promise<Content<T>> {
     const found = await this.#ask();
-    if (found.kind === 'unreadable') return this.#later(found, unreadableRetry);
+    if (found.kind === 'unreadable') return this.#later(found, this.#unreadableRetry);
     const first = found.kind === 'present' ? found.value : undefined;
     if (!this.#isDoubtful(first)) return found;
     const plain = await this.#plain();
-    if (plain.kind === 'unreadable') return this.#later(plain, unreadableRetry);
+    if (plain.kind === 'unreadable') return this.#later(plain, this.#unreadableRetry);
     if (plain.kind === 'absent') return found;
     const kept = this.#reading.keep(this.#last, first, plain.value);
     if (kept === first || kept === undefined) return found;
@@ -171,13 +173,16 @@ export class Followed<T> {
 /** Follows any number of znodes of one ensemble. */
 export class Following {
   readonly #client: ZooKeeper;
+  readonly #unreadableRetry: number;
   readonly #loading = new Set<object>();
   readonly #queue: (() => void)[] = [];
   #running = 0;
   #waiting: (() => void)[] = [];
 
-  constructor(client: ZooKeeper) {
+  /** @param unreadableRetry ms until a znode that could not be read is asked again */
+  constructor(client: ZooKeeper, unreadableRetry: number) {
     this.#client = client;
+    this.#unreadableRetry = unreadableRetry;
   }
 
   /** Resolves when all that is followed has been read at least once; never, if the client ends before. */
@@ -233,7 +238,7 @@ export class Following {
       for (const resolve of this.#waiting) resolve();
       this.#waiting = [];
     };
-    const followed = new Followed(this.#client, path, reading, doubt, why, changed, loaded);
+    const followed = new Followed(this.#client, path, reading, doubt, why, changed, this.#unreadableRetry, loaded);
     const start = () => {
       if (!this.#loading.has(followed)) return;
       isStarted = true;

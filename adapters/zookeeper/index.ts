@@ -5,9 +5,12 @@ import { ZooKeeperSource } from './source.js';
 
 export const zookeeper = defineAdapter({
   type: 'zookeeper',
-  description: 'Dubbo services in ZooKeeper, registered by interface and by application',
+  description: 'Dubbo services in ZooKeeper, registered by interface and by application, and Spring Cloud applications',
   fields,
-  kinds: { dubbo: dubboKind },
+  kinds: {
+    dubbo: dubboKind,
+    'spring-cloud': { host: '{{ service.name }}.zookeeper', nominalWeight: 1, protocol: 'http' },
+  },
   staleAfter: 60_000,
   source: (config, context) => new ZooKeeperSource(config, context),
 });

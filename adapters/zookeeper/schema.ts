@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { basicAuth, duration, hostPort } from '#config/fields.js';
+import { basicAuth, clientTls, duration, hostPort } from '#config/fields.js';
 
 function znode() {
   return z
@@ -11,6 +11,21 @@ function znode() {
     );
 }
 
+/** Dubbo's roots: one, or several of which none lies within another. */
+function roots() {
+  return z
+    .union([znode(), z.array(znode()).min(1)])
+    .transform((root) => (typeof root === 'string' ? [root] : root))
+    .superRefine((paths, context) => {
+      for (const [index, path] of paths.entries())
+        for (const other of paths.slice(0, index)) {
+          const [outer = '', inner = ''] = [path, other].sort((a, b) => a.length - b.length);
+          if (`${inner}/`.startsWith(outer === '/' ? outer : `${outer}/`))
+            context.addIssue({ code: 'custom', message: `expected roots apart from each other, found ${outer} and ${inner}` });
+        }
+    });
+}
+
 const off = z.literal(['off', false]).transform(() => undefined);
 
 /** Configuration of a ZooKeeper registry, beside what all registries share. */
@@ -20,11 +35,21 @@ export const fields = {
     .min(1)
     .meta({ description: 'Servers of one ensemble, host or host:port (default port 2181)' }),
   auth: basicAuth().optional().meta({ description: 'User name and password for digest authentication' }),
+  tls: clientTls()
+    .optional()
+    .meta({ description: 'Connects with TLS (secureClientPort of the servers); {} is enough' }),
   sessionTimeout: duration(1_000)
     .prefault('10s')
     .meta({ description: 'Session timeout to ask for; the server may choose another' }),
   dubbo: z
-    .union([off, z.strictObject({ root: znode().default('/dubbo') })])
+    .union([
+      off,
+      z.strictObject({
+        root: roots()
+          .prefault('/dubbo')
+          .meta({ description: "Dubbo's root znode (its group), or a list of several" }),
+      }),
+    ])
     .prefault({})
     .meta({ description: "Dubbo's interface level: <root>/<interface>/providers; off leaves it out" }),
   applications: z
@@ -34,11 +59,15 @@ export const fields = {
         root: znode().default('/services'),
         metadata: znode()
           .optional()
-          .meta({ description: "Root of Dubbo's metadata centre, with /metadata and /mapping (default: dubbo.root)" }),
+          .meta({ description: "Root of Dubbo's metadata centre, with /metadata and /mapping (default: the first dubbo.root)" }),
       }),
     ])
     .prefault({})
     .meta({ description: "Dubbo's application level: <root>/<application>/<instance>; off leaves it out" }),
+  springCloud: z
+    .union([off, z.strictObject({ root: znode().default('/services') })])
+    .prefault({})
+    .meta({ description: "Spring Cloud's applications: <root>/<application>/<instance>; off leaves them out" }),
 };
 
 export type ZooKeeperConfig = z.output<z.ZodObject<typeof fields>>;

@@ -1,3 +1,4 @@
+import type { ConnectionOptions } from 'node:tls';
 import zookeeper, { type Exception, type Event as ZooKeeperEvent } from 'node-zookeeper-client';
 import type { Secret } from '#config/fields.js';
 import { asError, reasonOf } from '#model/reason.js';
@@ -7,6 +8,8 @@ export interface SessionOptions {
   readonly servers: readonly ServerAddress[];
   /** ms; the server may choose another. */
   readonly sessionTimeout: number;
+  /** Connects with TLS. */
+  readonly tls?: ConnectionOptions | undefined;
   /** Digest authentication. */
   readonly auth?: { readonly username: string; readonly password: Secret } | undefined;
 }
@@ -59,10 +62,10 @@ export class Session {
   #lastSocket: unknown;
 
   constructor(options: SessionOptions, listener: SessionListener) {
-    const { servers, sessionTimeout, auth } = options;
+    const { servers, sessionTimeout, auth, tls } = options;
     this.#options = options;
     this.#listener = listener;
-    this.#driver = new Driver(servers, sessionTimeout, (error) => this.#failed(error));
+    this.#driver = new Driver(servers, sessionTimeout, (error) => this.#failed(error), tls);
     const { client } = this.#driver;
     if (auth !== undefined) client.addAuthInfo('digest', Buffer.from(`${auth.username}:${auth.password.reveal()}`));
     client.on('connected', () => this.#onConnected());

@@ -1,19 +1,29 @@
+import { createSecureContext } from 'node:tls';
+import { readClientTls } from '#config/fields.js';
 import type { ServiceKey } from '#model/service.js';
-import type { Source, SourceContext, SourceOutput } from '#sources/contract.js';
+import { cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
 import { ZooKeeper } from './client.js';
+import { DubboRegister } from './dubboregister.js';
 import { Following } from './follow.js';
+import { Instances } from './instances.js';
 import { Reader } from './reader.js';
+import type { Register, RegisterListener } from './register.js';
 import type { ZooKeeperConfig } from './schema.js';
+import type { SessionOptions } from './session.js';
+import { SpringRegister } from './springregister.js';
 
 /** Reads one ZooKeeper ensemble. A lost connection is waited for; an ended session ends the run, and the next one lists everything anew. */
 export class ZooKeeperSource implements Source {
   readonly #config: ZooKeeperConfig;
   readonly #context: SourceContext;
+  readonly #unreadableRetry: number;
   readonly #told = new Map<string, readonly ServiceKey[]>();
 
-  constructor(config: ZooKeeperConfig, context: SourceContext) {
+  /** @param unreadableRetry ms until a znode that could not be read is asked again */
+  constructor(config: ZooKeeperConfig, context: SourceContext, unreadableRetry = 30_000) {
     this.#config = config;
     this.#context = context;
+    this.#unreadableRetry = unreadableRetry;
   }
 
   async run(out: SourceOutput, signal: AbortSignal): Promise<void> {
@@ -28,18 +38,22 @@ export class ZooKeeperSource implements Source {
       signal.addEventListener('abort', () => resolve(), { once: true, signal: over.signal }),
     );
     out.state({ kind: 'connecting' });
-    const client = new ZooKeeper(this.#config, {
+    const client = new ZooKeeper(this.#sessionOptions(), {
       lost: (error) => out.state({ kind: 'stale', error }),
       back: () => out.state({ kind: isListed ? 'live' : 'syncing' }),
       ended: (error) => fail(error),
       alive: () => out.alive(),
     });
-    const following = new Following(client);
+    const following = new Following(client, this.#unreadableRetry);
     let reader: Reader | undefined;
     const read = async () => {
       await client.open();
       out.state({ kind: 'syncing' });
-      reader = new Reader(this.#readerOptions(), following, out, this.#told, fail);
+      const registers = this.#registers(following, {
+        changed: (register, name, why) => reader?.changed(register, name, why),
+        failed: fail,
+      });
+      reader = new Reader(this.#context.registry, registers, following, out, this.#told, fail);
       await reader.start();
       isListed = true;
       await ended;
@@ -53,14 +67,38 @@ export class ZooKeeperSource implements Source {
     }
   }
 
-  #readerOptions() {
-    const { dubbo, applications } = this.#config;
-    return {
-      registry: this.#context.registry,
-      includes: this.#context.includes,
-      dubbo: dubbo?.root,
-      services: applications?.root,
-      metadata: applications?.metadata ?? dubbo?.root ?? '/dubbo',
+  /** @throws Error if a certificate or key cannot be read */
+  #sessionOptions(): SessionOptions {
+    const { servers, sessionTimeout, auth, tls } = this.#config;
+    if (tls === undefined) return { servers, sessionTimeout, auth };
+    const { servername, ...files } = readClientTls(tls);
+    const named = servername === undefined ? {} : { servername };
+    return { servers, sessionTimeout, auth, tls: { ...named, secureContext: createSecureContext(files) } };
+  }
+
+  /** One for each root of Dubbo, and one for Spring Cloud. */
+  #registers(following: Following, listener: RegisterListener): Register[] {
+    const { dubbo, applications, springCloud } = this.#config;
+    const { registry, includes } = this.#context;
+    const why = cause('first listing');
+    const folders = new Map<string, Instances>();
+    const instancesAt = (root: string) => {
+      const instances = folders.get(root) ?? new Instances(following, root, why);
+      folders.set(root, instances);
+      return instances;
     };
+    const [first = '/dubbo', ...others] = dubbo?.root ?? [];
+    const metadata = applications?.metadata ?? first;
+    // Applications belong to the root that holds their metadata; to the first one where it lies apart.
+    const home = others.includes(metadata) ? metadata : first;
+    const roots = dubbo === undefined && applications === undefined ? [] : [first, ...others];
+    const registers: Register[] = roots.map((root) => {
+      const instances = applications && root === home ? instancesAt(applications.root) : undefined;
+      const options = { registry, root, metadata: root === home ? metadata : root, interfaces: dubbo !== undefined };
+      return new DubboRegister({ ...options, instances, includes }, following, why, listener);
+    });
+    if (springCloud !== undefined)
+      registers.push(new SpringRegister(registry, instancesAt(springCloud.root), includes, listener));
+    return registers;
   }
 }

@@ -15,8 +15,9 @@ describe('ZooKeeper configuration', () => {
         { host: '::1', port: 2182 },
       ],
       sessionTimeout: 10_000,
-      dubbo: { root: '/dubbo' },
+      dubbo: { root: ['/dubbo'] },
       applications: { root: '/services' },
+      springCloud: { root: '/services' },
     });
   });
 
@@ -30,7 +31,14 @@ describe('ZooKeeper configuration', () => {
   it('refuses what is no znode', () => {
     for (const root of ['dubbo', '/dubbo/', '//x', '/a/../b', ''])
       expect(() => schema.parse({ servers: ['zk'], dubbo: { root } }), root).to.throw();
-    expect(schema.parse({ servers: ['zk'], dubbo: { root: '/' } }).dubbo).to.deep.equal({ root: '/' });
+    expect(schema.parse({ servers: ['zk'], dubbo: { root: '/' } }).dubbo).to.deep.equal({ root: ['/'] });
+  });
+
+  it('takes several roots of Dubbo that lie apart', () => {
+    const root = ['/dubbo', '/dubbo-canary', '/a/b/dubbo'];
+    expect(schema.parse({ servers: ['zk'], dubbo: { root } }).dubbo).to.deep.equal({ root });
+    for (const wrong of [['/dubbo', '/dubbo'], ['/dubbo/a', '/dubbo'], ['/', '/dubbo'], []])
+      expect(() => schema.parse({ servers: ['zk'], dubbo: { root: wrong } }), String(wrong)).to.throw();
   });
 
   it('has a JSON schema', () => {
@@ -43,9 +51,19 @@ describe('ZooKeeper driver', () => {
     const { client } = new Driver([{ host: '::1', port: 1 }], 1000, () => undefined);
     const manager: unknown = Reflect.get(client, 'connectionManager');
     const prototype = Object.getPrototypeOf(manager);
-    for (const name of ['connect', 'onSocketConnected', 'onSocketData', 'onSocketError'])
+    for (const name of [
+      'connect',
+      'findNextServer',
+      'setState',
+      'onSocketConnected',
+      'onSocketConnectTimeout',
+      'onSocketData',
+      'onSocketDrain',
+      'onSocketClosed',
+      'onSocketError',
+    ])
       expect(prototype, name).to.have.property(name).that.is.a('function');
-    expect(manager).to.deep.include({ servers: [{ host: '::1', port: 1 }], pendingBuffer: null });
+    expect(manager).to.deep.include({ servers: [{ host: '::1', port: 1 }], pendingBuffer: null, connectTimeout: 1000 });
   });
 });
 

@@ -151,7 +151,7 @@ describe('ZooKeeper source', function () {
     try {
       await late.is('live');
       expect(late.of(greeter)).to.equal(undefined);
-      expect([...late.view.unreadable.keys()]).to.deep.equal([`zk///${greeter}/`]);
+      expect([...late.view.unreadable.keys()]).to.deep.equal([`zk/dubbo/*/${greeter}/*`]);
       expect(late.view.unreadable.values().next().value?.message).to.match(/may not be read.*NO_AUTH/);
       expect(late.of('shop.Other')).to.deep.equal({ '/': ['dubbo://10.0.0.1:1'] });
     } finally {
