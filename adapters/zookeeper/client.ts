@@ -59,6 +59,11 @@ export class ZooKeeper {
     return this.#read('exists', path, watcher, (session, told) => session.exists(path, told));
   }
 
+  /** Whether a znode outlives the session that wrote it; not one that is gone. @throws ZooKeeperError */
+  isPersistent(path: string): Promise<boolean> {
+    return this.#read('persistent', path, undefined, (session) => session.isPersistent(path));
+  }
+
   /** Closes all sessions within a second. Every waiting request fails. */
   async close(): Promise<void> {
     this.#closed = true;

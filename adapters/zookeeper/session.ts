@@ -109,6 +109,14 @@ export class Session {
     return stat !== null && stat !== undefined;
   }
 
+  /** Whether a znode is there and has no session as its owner. @throws ZooKeeperError */
+  async isPersistent(path: string): Promise<boolean> {
+    const stat = await this.#ask<{ readonly ephemeralOwner: Buffer } | null>(path, (done) =>
+      this.#driver.client.exists(path, (error, found) => done(error, found as unknown as { ephemeralOwner: Buffer })),
+    );
+    return stat?.ephemeralOwner.every((byte) => byte === 0) ?? false;
+  }
+
   /** Ends the session. Every waiting request fails. */
   async close(): Promise<void> {
     this.#ended ??= new Error('the session is closed');
