@@ -106,7 +106,9 @@ describe('Nacos connection', () => {
       {
         server: { host: '127.0.0.1', port },
         tls: undefined,
-        onPush: (info) => pushed.push(info),
+        onTold: (type, body) => {
+          if (type === 'NotifySubscriberRequest') pushed.push(body.serviceInfo);
+        },
         onAlive: () => alive++,
       },
       abort.signal,
@@ -135,7 +137,7 @@ describe('Nacos connection', () => {
 
   it('asks with a token, and gives the answer', async () => {
     await open();
-    const answer = await connection.request('ServiceListRequest', { groupName: 'g' }, 'the-token');
+    const answer = await connection.request('ServiceListRequest', { groupName: 'g' }, { accessToken: 'the-token' });
     expect(answer.echo).to.include({ groupName: 'g' });
     expect(server.tokens.at(-1)).to.equal('the-token');
   });
