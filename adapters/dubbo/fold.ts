@@ -3,7 +3,9 @@ import type { Instance, RegistryService, Rejection } from '#model/service.js';
 import { serviceId } from '#model/service.js';
 import type { ApplicationRecord } from './application.js';
 import { type ConsumerRecord, calls } from './consumer.js';
+import type { ServiceNote } from './documents.js';
 import type { DubboService, ProviderRecord } from './provider.js';
+import { type OverrideRecord, Rules } from './rules.js';
 
 /** All that one registry says about one interface. */
 export interface InterfaceRecords {
@@ -16,6 +18,10 @@ export interface InterfaceRecords {
   readonly consumers: readonly ConsumerRecord[];
   /** Services to show empty while no record names any; without one it is the interface without group and version. */
   readonly otherwise: readonly DubboService[];
+  /** By which consumers see the providers otherwise. */
+  readonly rules?: readonly OverrideRecord[];
+  /** What is to be said of other rules. */
+  readonly notes?: readonly ServiceNote[];
   /** Records that could not be read as what they are, beside those above. */
   readonly rejected: readonly Rejection[];
 }
@@ -37,12 +43,18 @@ const sameProcess = 60_000;
 export function fold(records: InterfaceRecords): Folded {
   const drafts = new Map<string, Draft>();
   const homeless: Rejection[] = [...records.rejected];
-  const certain = [...records.providers, ...records.applications.filter((one) => one.certain).map((one) => one.record)];
+  const rules = new Rules((records.rules ?? []).flatMap((record) => (record.kind === 'rule' ? [record.rule] : [])));
+  const providers = records.providers.map((record) => rules.apply(record, 'interface'));
+  const applications = records.applications.map(({ record, certain }) => ({
+    record: rules.apply(record, 'application'),
+    certain,
+  }));
+  const certain = [...providers, ...applications.filter((one) => one.certain).map((one) => one.record)];
   for (const record of certain) place(drafts, homeless, records.interface, record);
   const known = new Set<string>();
   for (const { instances } of drafts.values()) for (const endpoint of instances.keys()) known.add(endpoint);
   let guessed = false;
-  for (const { record, certain } of records.applications) {
+  for (const { record, certain } of applications) {
     if (certain || (record.kind === 'provider' && known.has(endpointOf(record.instance)))) continue;
     guessed = true;
     place(drafts, homeless, records.interface, record);
@@ -52,10 +64,37 @@ export function fold(records: InterfaceRecords): Folded {
     const bare = { interface: records.interface, group: '', version: '' };
     for (const service of records.otherwise.length === 0 ? [bare] : records.otherwise) draft(drafts, service);
   }
-  for (const record of records.consumers) if (record.kind === 'rejected') homeless.push(record.rejection);
+  for (const record of [...records.consumers, ...(records.rules ?? [])])
+    if (record.kind === 'rejected') homeless.push(record.rejection);
   const services = [...drafts.values()].map((one) => finish(one, records));
   services.sort((a, b) => compareText(serviceId(a.key), serviceId(b.key)));
-  return { services: withRejections(services, homeless), wantsDefinitions };
+  const noted = withNotes(services, rules, records.notes ?? []);
+  return { services: withRejections(noted, homeless), wantsDefinitions };
+}
+
+/** Each rule is told with its service, and with the first one where there is no such service. */
+function withNotes(
+  services: readonly RegistryService[],
+  rules: Rules,
+  others: readonly ServiceNote[],
+): RegistryService[] {
+  const ids = services.map(({ key }) => groupAndVersion(key));
+  return services.map((service, i) => {
+    const isOurs = ({ service: of }: ServiceNote) => {
+      const place = of === undefined ? 0 : ids.indexOf(groupAndVersion(of));
+      return Math.max(0, place) === i;
+    };
+    const { name, group, version } = service.key;
+    const notes = [
+      ...rules.notes({ interface: name, group, version }, i === 0),
+      ...others.filter(isOurs).map(({ note }) => note),
+    ];
+    return notes.length === 0 ? service : { ...service, notes };
+  });
+}
+
+function groupAndVersion({ group, version }: { readonly group: string; readonly version: string }): string {
+  return JSON.stringify([group, version]);
 }
 
 interface Draft {
@@ -65,7 +104,7 @@ interface Draft {
 }
 
 function draft(drafts: Map<string, Draft>, service: DubboService): Draft {
-  const id = JSON.stringify([service.group, service.version]);
+  const id = groupAndVersion(service);
   const found = drafts.get(id) ?? { service, instances: new Map(), rejected: [] };
   drafts.set(id, found);
   return found;
@@ -81,9 +120,11 @@ function place(drafts: Map<string, Draft>, homeless: Rejection[], interfaceName:
     (service === undefined ? homeless : draft(drafts, service).rejected).push(record.rejection);
   } else {
     const { instances } = draft(drafts, record.service);
-    const endpoint = endpointOf(record.instance);
+    const { share = 1 } = record;
+    const instance = share === 1 ? record.instance : { ...record.instance, weight: record.instance.weight * share };
+    const endpoint = endpointOf(instance);
     const before = instances.get(endpoint);
-    if (before === undefined || supersedes(record.instance, before)) instances.set(endpoint, record.instance);
+    if (before === undefined || supersedes(instance, before)) instances.set(endpoint, instance);
   }
 }
 

@@ -1,6 +1,15 @@
 /** What Dubbo's data means, wherever a registry keeps it. Pure: no I/O. */
 export * from './application.js';
 export * from './consumer.js';
+export {
+  configuratorsName,
+  parseConfigurators,
+  parseRouter,
+  type RuleDocument,
+  routerDocumentNote,
+  ruleDocument,
+  type ServiceNote,
+} from './documents.js';
 export * from './fold.js';
 export { dubboKind } from './kind.js';
 export {
@@ -11,4 +20,5 @@ export {
   parseProvider,
   readProvider,
 } from './provider.js';
+export { type OverrideRecord, type OverrideRule, parseOverride } from './rules.js';
 export { decodeName } from './url.js';

@@ -1,7 +1,7 @@
 import { parseAddress, parsePort, short } from '#model/address.js';
 import { type Protocol, parseProtocol } from '#model/protocol.js';
 import { reasonOf } from '#model/reason.js';
-import type { Instance, Metadata, Rejection } from '#model/service.js';
+import type { Instance, Metadata, Rejection, Warmup } from '#model/service.js';
 import { type DubboUrl, decodeName, param, parseUrl } from './url.js';
 
 /** What a consumer asks for: an interface in a group and version, both empty where unset. */
@@ -13,7 +13,13 @@ export interface DubboService {
 
 /** One provider record, read: an endpoint of a service; or why it is none; or something that is no provider at all. */
 export type ProviderRecord =
-  | { readonly kind: 'provider'; readonly service: DubboService; readonly instance: Instance }
+  | {
+      readonly kind: 'provider';
+      readonly service: DubboService;
+      readonly instance: Instance;
+      /** What the registry itself says beside Dubbo: the weight counts times this, 1 if it is not there. */
+      readonly share?: number;
+    }
   /** `service` is undefined where the record does not even say what it provides. */
   | { readonly kind: 'rejected'; readonly service: DubboService | undefined; readonly rejection: Rejection }
   | { readonly kind: 'none' };
@@ -27,6 +33,9 @@ export interface ProviderData extends Omit<DubboUrl, 'port'> {
 
 /** The weight of a provider that says nothing. */
 export const defaultWeight = 100;
+
+/** ms in which a provider takes on its weight, unless it says another. */
+const defaultWarmup = 10 * 60_000;
 
 const maxName = 253;
 
@@ -93,14 +102,35 @@ function readInstance(data: ProviderData, service: DubboService | undefined): In
     id: data.record,
     address: parseAddress(data.host).text,
     ports: [{ name: '', protocol: readProtocol(data.protocol), number: parsePort(data.port) }],
-    status: isDisabled(params) ? 'disabled' : 'UP',
-    weight: readWeight(param(params, 'weight')),
-    zone: param(params, 'zone'),
     locality: undefined,
     network: undefined,
-    metadata: params,
     changedAt: readTime(params.timestamp),
+    ...readParams(params),
   };
+}
+
+/** The instance with other parameters; when it last changed stays as it was. */
+export function withParams({ warmup: _, ...instance }: Instance, params: Metadata): Instance {
+  return { ...instance, ...readParams(params) };
+}
+
+function readParams(params: Metadata): Pick<Instance, 'status' | 'weight' | 'warmup' | 'zone' | 'metadata'> {
+  const warmup = readWarmup(params);
+  return {
+    status: isDisabled(params) ? 'disabled' : 'UP',
+    weight: readWeight(param(params, 'weight')),
+    ...(warmup === undefined ? {} : { warmup }),
+    zone: param(params, 'zone'),
+    metadata: params,
+  };
+}
+
+/** Without the time of its start a provider has none. */
+function readWarmup(params: Metadata): Warmup | undefined {
+  const since = readTime(params.timestamp);
+  const text = param(params, 'warmup');
+  const length = /^-?\d{1,9}$/.test(text) ? Number(text) : defaultWarmup;
+  return since > 0 && length > 0 ? { since, length } : undefined;
 }
 
 function readProtocol(word: string): Protocol {
@@ -109,8 +139,11 @@ function readProtocol(word: string): Protocol {
   return protocol;
 }
 
+/** `disabled` counts, and without it `enabled`. */
 function isDisabled(params: Metadata): boolean {
-  return param(params, 'disabled') === 'true' || param(params, 'enabled') === 'false';
+  const disabled = param(params, 'disabled').toLowerCase();
+  const enabled = param(params, 'enabled').toLowerCase();
+  return disabled === '' ? enabled !== '' && enabled !== 'true' : disabled === 'true';
 }
 
 function readWeight(text: string): number {

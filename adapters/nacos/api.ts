@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { hostPortText } from '#config/fields.js';
 import { HttpError, HttpServers } from '#sources/http.js';
-import { Login } from './login.js';
+import { Credentials } from './credentials.js';
 import type { NacosConfig } from './schema.js';
+import { anyService, type Resource } from './signature.js';
 
 /** Names one service within one Nacos. `namespace` is an id; the default one is `public` in all versions. */
 export interface ServiceName {
@@ -26,10 +27,13 @@ export interface Namespace {
 /** One question, and how a version asks it and answers. */
 interface Dialect<Answer> {
   readonly path: string;
+  /** What it always asks for. */
+  readonly query?: Readonly<Record<string, string>>;
   readonly answer: z.ZodType<Answer>;
 }
 
-type GroupedService = Pick<ServiceName, 'group' | 'name'>;
+/** A service within its namespace. */
+export type GroupedService = Pick<ServiceName, 'group' | 'name'>;
 
 const service = z
   .object({ name: z.string().min(1), groupName: z.string().min(1) })
@@ -37,13 +41,14 @@ const service = z
 
 const allServices: readonly Dialect<Page<GroupedService>>[] = [
   {
-    path: '/v3/admin/ns/service/list?',
+    path: '/v3/admin/ns/service/list',
     answer: z
       .object({ data: z.object({ totalCount: z.number(), pageItems: z.array(service) }) })
       .transform(({ data }) => ({ total: data.totalCount, items: data.pageItems })),
   },
   {
-    path: '/v1/ns/catalog/services?withInstances=false&hasIpCount=false&',
+    path: '/v1/ns/catalog/services',
+    query: { withInstances: 'false', hasIpCount: 'false' },
     answer: z
       .object({ count: z.number(), serviceList: z.array(service) })
       .transform(({ count, serviceList }) => ({ total: count, items: serviceList })),
@@ -52,7 +57,7 @@ const allServices: readonly Dialect<Page<GroupedService>>[] = [
 
 const servicesOfGroup: readonly Dialect<Page<string>>[] = [
   {
-    path: '/v1/ns/service/list?',
+    path: '/v1/ns/service/list',
     answer: z
       .object({ count: z.number(), doms: z.array(z.string().min(1)) })
       .transform(({ count, doms }) => ({ total: count, items: doms.map(plainName) })),
@@ -65,17 +70,17 @@ const namespace = z
 const namespaceList = z.object({ data: z.array(namespace) }).transform(({ data }): readonly Namespace[] => data);
 
 const namespaces: readonly Dialect<readonly Namespace[]>[] = [
-  { path: '/v3/admin/core/namespace/list?', answer: namespaceList },
-  { path: '/v1/console/namespaces?', answer: namespaceList },
+  { path: '/v3/admin/core/namespace/list', answer: namespaceList },
+  { path: '/v1/console/namespaces', answer: namespaceList },
 ];
 
 const version = z.string().min(1);
 const versions: readonly Dialect<string>[] = [
   {
-    path: '/v3/admin/core/state?',
+    path: '/v3/admin/core/state',
     answer: z.object({ data: z.object({ version }) }).transform(({ data }) => data.version),
   },
-  { path: '/v1/console/server/state?', answer: z.object({ version }).transform((state) => state.version) },
+  { path: '/v1/console/server/state', answer: z.object({ version }).transform((state) => state.version) },
 ];
 
 /**
@@ -83,21 +88,22 @@ const versions: readonly Dialect<string>[] = [
  * Each question is asked the way the newest version wants it, and the way of older ones where that is unknown.
  */
 export class HttpApi {
-  /** For gRPC, which takes the same tokens. */
-  readonly login: Login;
+  /** For gRPC, which takes the same ones. */
+  readonly credentials: Credentials;
   readonly #http: HttpServers;
   /** The dialect that was understood last, per question. */
   readonly #spoken = new Map<readonly Dialect<unknown>[], Dialect<unknown>>();
 
   /** @throws Error of the file system if a certificate cannot be read */
   constructor(config: NacosConfig) {
-    const scheme = config.tls === undefined ? 'http' : 'https';
+    const tls = config.tls?.only === 'grpc' ? undefined : config.tls;
+    const scheme = tls === undefined ? 'http' : 'https';
     this.#http = new HttpServers({
       servers: config.servers.map((server) => `${scheme}://${hostPortText(server)}${config.contextPath}`),
-      tls: config.tls,
+      tls,
       connections: 8,
     });
-    this.login = new Login(this.#http, config.auth);
+    this.credentials = new Credentials(this.#http, config.auth);
   }
 
   /** One page of the services of all groups. @throws HttpError */
@@ -108,7 +114,7 @@ export class HttpApi {
   /** One page of the names of one group's services. @throws HttpError */
   servicesOfGroup(namespaceId: string, groupName: string, pageNo: number, pageSize: number, signal: AbortSignal) {
     const query = { namespaceId, groupName, pageNo: `${pageNo}`, pageSize: `${pageSize}` };
-    return this.#ask(servicesOfGroup, query, signal);
+    return this.#ask(servicesOfGroup, query, signal, { module: 'naming', group: groupName, service: '' });
   }
 
   /** @throws HttpError */
@@ -116,12 +122,18 @@ export class HttpApi {
     return this.#ask(namespaces, {}, signal);
   }
 
-  /** A JSON answer of one path, with the token where there is a user. @throws HttpError */
-  get(path: string, signal: AbortSignal, headers: Readonly<Record<string, string>> = {}): Promise<unknown> {
-    return this.login.use(signal, isRefusal, (token) =>
-      this.#http.json(path, {
+  /** A JSON answer to one question, with whatever lets us in. @param resource what the question is about @throws HttpError */
+  get(
+    path: string,
+    query: Readonly<Record<string, string>>,
+    resource: Resource,
+    signal: AbortSignal,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<unknown> {
+    return this.credentials.use(resource, signal, isRefusal, ({ token, identity, signature }) =>
+      this.#http.json(`${path}?${new URLSearchParams({ ...query, ...signature })}`, {
         signal,
-        headers: token === undefined ? headers : { ...headers, authorization: `Bearer ${token}` },
+        headers: { ...headers, ...identity, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
       }),
     );
   }
@@ -134,13 +146,16 @@ export class HttpApi {
     dialects: readonly Dialect<Answer>[],
     query: Readonly<Record<string, string>>,
     signal: AbortSignal,
+    resource = anyService,
   ): Promise<Answer> {
     const spoken = dialects.find((dialect) => this.#spoken.get(dialects) === dialect);
     const inTurn = spoken === undefined ? dialects : [spoken, ...dialects.filter((other) => other !== spoken)];
     let refusal: HttpError | undefined;
     for (const dialect of inTurn) {
       try {
-        const answer = dialect.answer.parse(await this.get(dialect.path + new URLSearchParams(query), signal));
+        const answer = dialect.answer.parse(
+          await this.get(dialect.path, { ...dialect.query, ...query }, resource, signal),
+        );
         this.#spoken.set(dialects, dialect);
         return answer;
       } catch (error) {
@@ -166,11 +181,16 @@ export class HttpApi {
 
   async #version(signal: AbortSignal): Promise<string> {
     for (const { path, answer } of versions) {
-      const state = answer.safeParse(await this.get(path, signal).catch(() => undefined));
+      const state = answer.safeParse(await this.get(path, {}, anyService, signal).catch(() => undefined));
       if (state.success) return state.data;
     }
     return 'of unknown version';
   }
+}
+
+/** `group@@name`, as Nacos itself names a service within a namespace. */
+export function groupedName({ group, name }: GroupedService): string {
+  return `${group}@@${name}`;
 }
 
 /** `name` of `group@@name`, the form in which some answers have it. */

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { nameFilter } from '#config/fields.js';
 import { HttpError } from '#sources/http.js';
-import type { HttpApi, Page, ServiceName } from './api.js';
+import { type GroupedService, groupedName, type HttpApi, type Page, type ServiceName } from './api.js';
 import type { NacosConfig } from './schema.js';
 
 /** Services per page of a list. */
@@ -21,12 +21,22 @@ export interface CatalogOptions {
   readonly servicesOfGroup: ServicesOfGroup;
 }
 
+/** A part of the list: all groups of a namespace, or one. */
+export interface Scope {
+  readonly namespace: string;
+  /** Exact name; undefined for all. */
+  readonly group: string | undefined;
+  /** What was listed there, wanted or not. */
+  readonly services: readonly ServiceName[];
+}
+
 /** Which services there are: those of the wanted namespaces, groups and names. */
 export class Catalog {
   readonly #options: CatalogOptions;
   readonly #isWantedGroup: (group: string) => boolean;
   /** Ids of the configured namespaces that were found, by the name in the configuration. */
   readonly #ids = new Map<string, string>();
+  #scopes: readonly Scope[] = [];
 
   constructor(options: CatalogOptions) {
     this.#options = options;
@@ -38,30 +48,42 @@ export class Catalog {
    * @throws Error if any part cannot be had: the list is complete or none at all
    */
   async list(signal: AbortSignal): Promise<ServiceName[]> {
-    const found: ServiceName[] = [];
+    const found: Scope[] = [];
     for (const { id, certain } of await this.#namespaces(signal)) {
-      const services = await this.#servicesOf(id, signal);
-      if (services.length === 0 && !certain)
+      const scopes = await this.#listScopes(id, signal);
+      if (!certain && scopes.every(({ services }) => services.length === 0))
         throw new Error(
           `there is no namespace "${id}": none was found by this name or id, and as an id it has no services`,
         );
-      found.push(...services);
+      found.push(...scopes);
     }
-    return found.filter(({ name }) => !dubbo.test(name) && this.#options.includes(name));
+    this.#scopes = found;
+    return found.flatMap(({ services }) => services.filter((service) => this.isWanted(service)));
   }
 
-  async #servicesOf(namespace: string, signal: AbortSignal): Promise<ServiceName[]> {
+  /** Whether a service of a wanted namespace is wanted itself. */
+  isWanted({ group, name }: GroupedService): boolean {
+    return this.#isWantedGroup(group) && !dubbo.test(name) && this.#options.includes(name);
+  }
+
+  /** The parts of the last complete list; undefined if namespaces may come and go beside them. */
+  get scopes(): readonly Scope[] | undefined {
+    return this.#options.config.namespaces.includes('*') ? undefined : this.#scopes;
+  }
+
+  async #listScopes(namespace: string, signal: AbortSignal): Promise<Scope[]> {
     const { config, api, servicesOfGroup } = this.#options;
     if (config.groups.some(isGlob)) {
-      const services = await allPages((pageNo) => api.allServices(namespace, pageNo, pageSize, signal), nameInGroup);
-      return services.filter(({ group }) => this.#isWantedGroup(group)).map((service) => ({ namespace, ...service }));
+      const page = (pageNo: number) => api.allServices(namespace, pageNo, pageSize, signal);
+      const services = await allPages(page, groupedName);
+      return [{ namespace, group: undefined, services: services.map((service) => ({ namespace, ...service })) }];
     }
-    const found: ServiceName[] = [];
+    const scopes: Scope[] = [];
     for (const group of config.groups) {
       const names = await allPages((pageNo) => servicesOfGroup(namespace, group, pageNo, pageSize, signal), String);
-      found.push(...names.map((name) => ({ namespace, group, name })));
+      scopes.push({ namespace, group, services: names.map((name) => ({ namespace, group, name })) });
     }
-    return found;
+    return scopes;
   }
 
   /** `certain`: the servers know it. Nacos serves instances of namespaces that it does not list, so that those may be right, too. */
@@ -106,10 +128,6 @@ async function allPages<Item>(
     difference = `${found.size} of ${answer.total}`;
   }
   throw new Error(`the list of services is not complete: ${difference} services on its pages`);
-}
-
-function nameInGroup({ group, name }: { group: string; name: string }): string {
-  return `${group}@@${name}`;
 }
 
 function isGlob(group: string): boolean {

@@ -10,6 +10,8 @@ export interface Watcher {
    * @returns when the change has been dealt with; never rejects
    */
   changed(service: ServiceName, ask: () => Promise<unknown>): Promise<void>;
+  /** The list of services changed, or may have. */
+  listed(): void;
   alive(): void;
   /** The subscriptions are lost, and the client with them. */
   lost(reason: Error): void;
@@ -19,6 +21,11 @@ export interface Watcher {
 export interface NacosClient {
   /** All wanted services; complete, or an error. */
   list(): Promise<ServiceName[]>;
+  /**
+   * Asks to be told when the list changes from what was last listed.
+   * @returns whether the server will do so; if not, only listing again shows it. Never rejects
+   */
+  watchList(): Promise<boolean>;
   /** Asks for a service, and for its changes from now on. */
   subscribe(service: ServiceName): Promise<unknown>;
   /** Ends the subscription, as well as it can. */
@@ -34,6 +41,15 @@ export interface NacosClient {
  * @param signal ends all that the client does
  */
 export type Connect = (watcher: Watcher, signal: AbortSignal) => Promise<NacosClient>;
+
+/** A controller that also aborts with `signal`. Not AbortSignal.any: on Node 20 it keeps a little of each one while the first signal lives. */
+export function controllerWithin(signal: AbortSignal): AbortController {
+  const controller = new AbortController();
+  const abort = () => controller.abort(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort, { once: true, signal: controller.signal });
+  return controller;
+}
 
 export interface ClientOptions {
   readonly config: NacosConfig;

@@ -36,13 +36,19 @@ export class NacosError extends Error {
 /** The server is well and wants us to go to another one. */
 export class ConnectionReset extends Error {
   override readonly name = 'ConnectionReset';
+  /** Where it sends us, if it says that. */
+  readonly server: NacosServer | undefined;
+  constructor(message: string, server: NacosServer | undefined) {
+    super(message);
+    this.server = server;
+  }
 }
 
 export interface ConnectionOptions {
   readonly server: NacosServer;
   readonly tls: ClientTls | undefined;
-  /** The content of a service that changed, as the server sent it. */
-  readonly onPush: (serviceInfo: unknown) => void;
+  /** The server told something; it has been acknowledged. @param type simple name of the message's class */
+  readonly onTold: (type: string, body: Readonly<Record<string, unknown>>) => void;
   /** The server gave a sign of life. */
   readonly onAlive: () => void;
 }
@@ -109,7 +115,7 @@ export class Connection {
   /**
    * Asks the server.
    * @param type simple name of the request's class
-   * @param token access token, where the server wants one
+   * @param headers of Nacos's own kind, for whatever lets us in
    * @param timeout ms
    * @returns the answer's fields
    * @throws NacosError if it says no, Error if it does not answer in time or the connection has ended
@@ -117,10 +123,10 @@ export class Connection {
   async request(
     type: string,
     body: Readonly<Record<string, unknown>>,
-    token?: string,
+    headers: Readonly<Record<string, string>> = {},
     timeout = requestTimeout,
   ): Promise<Readonly<Record<string, unknown>>> {
-    const payload = encode(type, { ...body, requestId: `${++this.#requests}` }, token);
+    const payload = encode(type, { ...body, requestId: `${++this.#requests}` }, headers);
     const answer = decode(await this.#unary(payload, type, timeout)).body;
     if (answer.resultCode !== 200)
       throw new NacosError(
@@ -187,7 +193,7 @@ export class Connection {
 
   /** Asks what a server answers at once. */
   async #ask(type: string): Promise<void> {
-    await this.request(type, { module: 'internal' }, undefined, heartbeatTimeout);
+    await this.request(type, { module: 'internal' }, {}, heartbeatTimeout);
   }
 
   #receive(payload: Payload): void {
@@ -196,9 +202,9 @@ export class Connection {
       this.#options.onAlive();
       if (!acknowledged.has(type)) return;
       const answer = { resultCode: 200, errorCode: 0, requestId: body.requestId };
-      const end = () => this.#end('the server wants us to go to another one', ConnectionReset);
+      const end = () => this.#end(new ConnectionReset(`${this.#shown}: the server wants us elsewhere`, serverIn(body)));
       this.#send(type.replace(/Request$/, 'Response'), answer, type === 'ConnectResetRequest' ? end : undefined);
-      if (type === 'NotifySubscriberRequest') this.#options.onPush(body.serviceInfo);
+      this.#options.onTold(type, body);
     } catch (error) {
       this.#end(reasonOf(error));
     }
@@ -227,24 +233,33 @@ export class Connection {
     });
   }
 
-  #end(reason: string, Kind: new (message: string) => Error = Error): void {
+  #end(reason: string | Error): void {
     if (this.#ended) return;
     this.#ended = true;
     clearTimeout(this.#heartbeat);
     for (const call of this.#calls) call.cancel();
     this.#stream?.cancel();
     this.#client.close();
-    this.#reject(new Kind(`${this.#shown}: ${reason}`));
+    this.#reject(reason instanceof Error ? reason : new Error(`${this.#shown}: ${reason}`));
   }
 }
 
 /** What a server asks of its clients over the stream. */
 const acknowledged = new Set([
   'NotifySubscriberRequest',
+  'NamingFuzzyWatchSyncRequest',
+  'NamingFuzzyWatchChangeNotifyRequest',
+  'ConfigChangeNotifyRequest',
   'ClientDetectionRequest',
   'ConnectResetRequest',
   'SetupAckRequest',
 ]);
+
+/** The HTTP address of the server to which a ConnectResetRequest sends us. */
+function serverIn({ serverIp, serverPort }: Record<string, unknown>): NacosServer | undefined {
+  const port = Number(serverPort);
+  return typeof serverIp === 'string' && serverIp !== '' && port > 0 ? { host: serverIp, port } : undefined;
+}
 
 function channelCredentials(tls: ClientTls | undefined): ChannelCredentials {
   if (tls === undefined) return credentials.createInsecure();
@@ -256,9 +271,9 @@ function serialize(payload: Payload): Buffer {
   return Buffer.from(Payload.encode(payload).finish());
 }
 
-function encode(type: string, body: Readonly<Record<string, unknown>>, token?: string): Payload {
+function encode(type: string, body: Readonly<Record<string, unknown>>, headers: Record<string, string> = {}): Payload {
   return {
-    metadata: { type, clientIp: '', headers: token === undefined ? {} : { accessToken: token } },
+    metadata: { type, clientIp: '', headers },
     body: { typeUrl: '', value: Buffer.from(JSON.stringify(body)) },
   };
 }

@@ -8,9 +8,10 @@ import { isObject } from '#sources/json.js';
  * Reads what Nacos says of one service: the ServiceInfo of a gRPC answer or push, or the answer of `/v1/ns/instance/list`. An instance that
  * cannot be used is rejected and never drops the others. Weights stay in Nacos's scale (1 is as any other, 0 takes out). Instances are in the
  * order of their ids, so that equal contents are equal values.
+ * @param clusters those whose instances are wanted; undefined for all
  * @throws Error if it is no such answer: not an object, or without a list of hosts
  */
-export function decodeService(key: ServiceKey, info: unknown): RegistryService {
+export function decodeService(key: ServiceKey, info: unknown, clusters?: readonly string[]): RegistryService {
   const hosts = isObject(info) ? info.hosts : undefined;
   if (!isObject(info) || !Array.isArray(hosts))
     throw new Error(`expected a service with its list of hosts, found ${short(JSON.stringify(info) ?? 'nothing')}`);
@@ -18,6 +19,7 @@ export function decodeService(key: ServiceKey, info: unknown): RegistryService {
   const byEndpoint = new Map<string, Instance>();
   hosts.forEach((host: unknown, index) => {
     try {
+      if (clusters !== undefined && isObject(host) && !clusters.includes(clusterOf(host) || 'DEFAULT')) return;
       const instance = decodeInstance(host);
       const endpoint = `${instance.address} ${instance.ports[0]?.number}`;
       const other = byEndpoint.get(endpoint);
@@ -34,11 +36,19 @@ export function decodeService(key: ServiceKey, info: unknown): RegistryService {
     key,
     kind: 'nacos',
     ports: [],
-    metadata: info.reachProtectionThreshold === true ? { reachProtectionThreshold: 'true' } : {},
+    metadata: {},
     instances: [...byEndpoint.values()].sort((a, b) => compareText(a.id, b.id)),
     rejected: rejected.sort((a, b) => compareText(a.record, b.record)),
+    ...(info.reachProtectionThreshold === true ? { notes: [{ record: key.name, text: protection }] } : {}),
     consumers: [],
   };
+}
+
+const protection =
+  'fewer of its instances are healthy than its protect threshold wants: Nacos gives all of them as healthy, and nothing tells which are sick';
+
+function clusterOf({ clusterName }: Readonly<Record<string, unknown>>): string {
+  return typeof clusterName === 'string' ? clusterName : '';
 }
 
 /** @throws Error that says what is wrong with it */
@@ -50,7 +60,7 @@ function decodeInstance(host: unknown): Instance {
   const weight = host.weight ?? 1;
   if (typeof weight !== 'number' || !Number.isFinite(weight) || weight < 0)
     throw new Error(`weight ${short(JSON.stringify(weight))} is not a number from 0 on`);
-  const cluster = typeof host.clusterName === 'string' ? host.clusterName : '';
+  const cluster = clusterOf(host);
   const metadata = decodeMetadata(host.metadata, cluster);
   return {
     id:
@@ -78,8 +88,7 @@ function decodeMetadata(metadata: unknown, cluster: string): Metadata {
   return { ...(cluster === '' ? {} : { cluster }), ...Object.fromEntries(texts) };
 }
 
-/** Which of two records for one endpoint counts: the one that may be called. */
-/** Of two alike the smaller id, whatever the order in which they come. */
+/** Which of two records for one endpoint counts: the one that may be called. Of two alike the smaller id, whatever the order in which they come. */
 function isBetter(one: Instance, other: Instance): boolean {
   return rank(one) === rank(other) ? one.id < other.id : rank(one) > rank(other);
 }

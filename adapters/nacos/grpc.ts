@@ -1,24 +1,28 @@
 import { z } from 'zod';
 import { reasonOf } from '#model/reason.js';
-import { HttpApi, type Page, plainName, type ServiceName } from './api.js';
-import { Catalog } from './catalog.js';
-import type { ClientOptions, Connect, NacosClient, Watcher } from './client.js';
-import { Connection, NacosError } from './connection.js';
+import { type GroupedService, groupedName, HttpApi, type Page, plainName, type ServiceName } from './api.js';
+import { Catalog, type Scope } from './catalog.js';
+import { type ClientOptions, type Connect, controllerWithin, type NacosClient, type Watcher } from './client.js';
+import { Connection, type ConnectionOptions, ConnectionReset, NacosError } from './connection.js';
 import type { NacosServer } from './schema.js';
 
 /**
  * Reads Nacos 2 and 3 over gRPC: subscriptions and pushes. Connects to one of the servers: to the next one each time, since a client is made
- * anew when its server was lost or wanted that.
+ * anew when its server was lost; or to the one that the last server named, if it is one of them.
  */
 export function connectGrpc(options: ClientOptions): Connect {
   const { servers } = options.config;
-  let attempts = 0;
+  let next = 0;
+  const goTo = (wanted: NacosServer) => {
+    const index = servers.findIndex(({ host, port }) => host === wanted.host && port === wanted.port);
+    if (index !== -1) next = index;
+  };
   return async (watcher, signal) => {
-    const first = attempts % servers.length;
     const failures: string[] = [];
-    for (const server of [...servers.slice(first), ...servers.slice(0, first)]) {
-      attempts++;
-      const client = new GrpcClient(options, server, watcher, signal);
+    for (const _ of servers) {
+      const server = servers[next] as NacosServer;
+      next = (next + 1) % servers.length;
+      const client = new GrpcClient(options, server, watcher, signal, goTo);
       try {
         await client.open();
         return client;
@@ -28,8 +32,17 @@ export function connectGrpc(options: ClientOptions): Connect {
         failures.push(reasonOf(error));
       }
     }
-    throw new Error(failures.join('; '));
+    // Sorted: the same trouble is then said in the same words, whichever server was asked first.
+    throw new Error(failures.sort().join('; '));
   };
+}
+
+/** What every question about naming has. */
+interface Question {
+  readonly namespace: string;
+  readonly groupName: string;
+  readonly serviceName: string;
+  readonly [more: string]: unknown;
 }
 
 /** A connection and what is subscribed on it. */
@@ -41,25 +54,43 @@ interface Link {
 
 const serviceList = z.object({ count: z.number(), serviceNames: z.array(z.string().min(1)).nullish() });
 const serviceName = z.object({ groupName: z.string(), name: z.string() });
+const watched = z.array(
+  z.object({ serviceKey: z.string() }).transform(({ serviceKey }): GroupedService => {
+    const [, group = '', ...name] = serviceKey.split('@@');
+    return { group, name: name.join('@@') };
+  }),
+);
+/** The error's code when a pattern matches more than the server wants to watch, 500 by default; it is silent about the rest. */
+const tooManyServices = 50_311;
 
 class GrpcClient implements NacosClient {
   readonly #options: ClientOptions;
   readonly #server: NacosServer;
   readonly #watcher: Watcher;
   readonly #signal: AbortSignal;
-  readonly #abort = new AbortController();
+  readonly #goTo: (server: NacosServer) => void;
+  readonly #abort: AbortController;
   readonly #api: HttpApi;
   readonly #catalog: Catalog;
+  #canWatch = true;
   readonly #links = new Map<string, Promise<Link>>();
   /** The first connection, until a namespace needs it. */
   #free: Link | undefined;
 
-  constructor(options: ClientOptions, server: NacosServer, watcher: Watcher, signal: AbortSignal) {
+  constructor(
+    options: ClientOptions,
+    server: NacosServer,
+    watcher: Watcher,
+    signal: AbortSignal,
+    goTo: (server: NacosServer) => void,
+  ) {
     const { config, context } = options;
     this.#options = options;
     this.#server = server;
     this.#watcher = watcher;
-    this.#signal = AbortSignal.any([signal, this.#abort.signal]);
+    this.#goTo = goTo;
+    this.#abort = controllerWithin(signal);
+    this.#signal = this.#abort.signal;
     // The server that is well over gRPC is asked first over HTTP, too.
     this.#api = new HttpApi({ ...config, servers: [server, ...config.servers.filter((other) => other !== server)] });
     this.#catalog = new Catalog({
@@ -80,16 +111,31 @@ class GrpcClient implements NacosClient {
     return this.#catalog.list(this.#signal);
   }
 
+  /** The watch of Nacos 3: one pattern per part of the list. What it says is a reason to list again, and no more. */
+  async watchList(): Promise<boolean> {
+    const { scopes } = this.#catalog;
+    if (scopes === undefined || !this.#canWatch) return false;
+    try {
+      await Promise.all(scopes.map((scope) => this.#watch(scope)));
+      return true;
+    } catch (error) {
+      // A list that is too long for the server today may be shorter tomorrow; other refusals last.
+      this.#canWatch = error instanceof NacosError && error.code === tooManyServices;
+      this.#options.context.log.debug({ err: error }, 'the list of services cannot be watched');
+      return false;
+    }
+  }
+
   async subscribe(service: ServiceName): Promise<unknown> {
     const link = await this.#linkOf(service.namespace);
-    link.services.set(groupedName(service.group, service.name), service);
+    link.services.set(groupedName(service), service);
     return (await this.#request('SubscribeServiceRequest', { ...named(service), subscribe: true, clusters: '' }))
       .serviceInfo;
   }
 
   async unsubscribe(service: ServiceName): Promise<void> {
     const link = await this.#linkOf(service.namespace);
-    link.services.delete(groupedName(service.group, service.name));
+    link.services.delete(groupedName(service));
     await this.#request('SubscribeServiceRequest', { ...named(service), subscribe: false, clusters: '' });
   }
 
@@ -101,6 +147,19 @@ class GrpcClient implements NacosClient {
   async close(): Promise<void> {
     this.#abort.abort();
     await this.#api.close();
+  }
+
+  /** With what we know, the server tells only what differs from it. */
+  async #watch({ namespace, group, services }: Scope): Promise<void> {
+    await this.#request('NamingFuzzyWatchRequest', {
+      namespace,
+      groupName: group ?? '',
+      serviceName: '',
+      groupKeyPattern: [namespace, group ?? '*', '*'].join('>>'),
+      watchType: 'WATCH',
+      initializing: false,
+      receivedGroupKeys: services.map((service) => `${namespace}@@${groupedName(service)}`),
+    });
   }
 
   async #servicesOfGroup(
@@ -115,10 +174,15 @@ class GrpcClient implements NacosClient {
   }
 
   /** Asks on the connection of the question's namespace. */
-  async #request(type: string, question: Readonly<Record<string, unknown>> & { readonly namespace: string }) {
+  async #request(type: string, question: Question) {
     const { connection } = await this.#linkOf(question.namespace);
-    return await this.#api.login.use(this.#signal, isRefusal, (token) =>
-      connection.request(type, { module: 'naming', ...question }, token),
+    const resource = { module: 'naming', group: question.groupName, service: question.serviceName } as const;
+    return await this.#api.credentials.use(resource, this.#signal, isRefusal, ({ token, identity, signature }) =>
+      connection.request(
+        type,
+        { module: 'naming', ...question },
+        { ...identity, ...signature, ...(token === undefined ? {} : { accessToken: token }) },
+      ),
     );
   }
 
@@ -134,27 +198,40 @@ class GrpcClient implements NacosClient {
   }
 
   async #link(): Promise<Link> {
-    const { config, context } = this.#options;
+    const { config } = this.#options;
     const services = new Map<string, ServiceName>();
-    const onPush = (info: unknown) => {
-      const { data } = serviceName.safeParse(info);
-      const service = data && services.get(groupedName(data.groupName, plainName(data.name)));
-      if (service === undefined) context.log.debug({ info }, 'a push for no service of ours');
-      else void this.#watcher.changed(service, async () => info);
+    const tls = config.tls?.only === 'http' ? undefined : config.tls;
+    const onTold: ConnectionOptions['onTold'] = (type, body) => {
+      if (type === 'NotifySubscriberRequest') this.#pushed(services, body.serviceInfo);
+      if (type === 'NamingFuzzyWatchSyncRequest') this.#listed(body.contexts);
+      if (type === 'NamingFuzzyWatchChangeNotifyRequest') this.#listed([body]);
     };
     const onAlive = () => this.#watcher.alive();
-    const connection = await Connection.open({ server: this.#server, tls: config.tls, onPush, onAlive }, this.#signal);
-    connection.lost.catch((reason: Error) => this.#watcher.lost(reason));
+    const connection = await Connection.open({ server: this.#server, tls, onTold, onAlive }, this.#signal);
+    connection.lost.catch((reason: Error) => {
+      if (reason instanceof ConnectionReset && reason.server !== undefined) this.#goTo(reason.server);
+      this.#watcher.lost(reason);
+    });
     return { connection, services };
+  }
+
+  #pushed(services: Link['services'], info: unknown): void {
+    const { data } = serviceName.safeParse(info);
+    const service = data && services.get(groupedName({ group: data.groupName, name: plainName(data.name) }));
+    if (service === undefined) this.#options.context.log.debug({ info }, 'a push for no service of ours');
+    else void this.#watcher.changed(service, async () => info);
+  }
+
+  /** The services of which the watch says that they came or went. */
+  #listed(changes: unknown): void {
+    const { data } = watched.safeParse(changes ?? []);
+    // What cannot be understood is a reason to look, too.
+    if (data === undefined || data.some((service) => this.#catalog.isWanted(service))) this.#watcher.listed();
   }
 }
 
 function named({ namespace, group, name }: ServiceName) {
   return { namespace, groupName: group, serviceName: name };
-}
-
-function groupedName(group: string, name: string): string {
-  return `${group}@@${name}`;
 }
 
 function isRefusal(error: unknown): boolean {

@@ -7,7 +7,8 @@ import { z } from 'zod';
 import { HttpError } from '#sources/http.js';
 import { HttpApi, type ServiceName } from './api.js';
 import { Catalog } from './catalog.js';
-import type { ClientOptions, Connect, NacosClient, Watcher } from './client.js';
+import { type ClientOptions, type Connect, controllerWithin, type NacosClient, type Watcher } from './client.js';
+import type { Resource } from './signature.js';
 
 /** Reads Nacos 1 (and what later versions kept of its API) over HTTP, with the npm package `nacos` for pushes over UDP. */
 export function connectHttp(options: ClientOptions): Connect {
@@ -35,7 +36,7 @@ interface Subscription {
 /** Servers push to clients that call themselves so; it is what the package says of itself, too. */
 const pushable = { 'user-agent': 'Nacos-Java-Client:v1.0.0', 'client-version': 'Nacos-Java-Client:v1.0.0' };
 
-const instanceList = '/v1/ns/instance/list?';
+const instanceList = '/v1/ns/instance/list';
 const hosts = z.object({ hosts: z.array(z.looseObject({ clusterName: z.string().min(1).catch('DEFAULT') })) });
 
 /**
@@ -45,7 +46,7 @@ const hosts = z.object({ hosts: z.array(z.looseObject({ clusterName: z.string().
 class HttpClient implements NacosClient {
   readonly #options: ClientOptions;
   readonly #watcher: Watcher;
-  readonly #abort = new AbortController();
+  readonly #abort: AbortController;
   readonly #signal: AbortSignal;
   readonly #api: HttpApi;
   readonly #catalog: Catalog;
@@ -56,7 +57,8 @@ class HttpClient implements NacosClient {
     const { config, context } = options;
     this.#options = options;
     this.#watcher = watcher;
-    this.#signal = AbortSignal.any([signal, this.#abort.signal]);
+    this.#abort = controllerWithin(signal);
+    this.#signal = this.#abort.signal;
     this.#api = new HttpApi(config);
     this.#catalog = new Catalog({
       config,
@@ -70,6 +72,10 @@ class HttpClient implements NacosClient {
 
   list(): Promise<ServiceName[]> {
     return this.#catalog.list(this.#signal);
+  }
+
+  async watchList(): Promise<boolean> {
+    return false;
   }
 
   async subscribe(service: ServiceName): Promise<unknown> {
@@ -88,7 +94,7 @@ class HttpClient implements NacosClient {
 
   async query(service: ServiceName): Promise<unknown> {
     const { serviceName, groupName } = named(service);
-    return await this.#ask({
+    return await this.#ask(service, {
       namespaceId: service.namespace,
       serviceName: `${groupName}@@${serviceName}`,
       clusters: '',
@@ -103,9 +109,14 @@ class HttpClient implements NacosClient {
     await this.#api.close();
   }
 
-  async #ask(query: Record<string, string>, headers?: Record<string, string>): Promise<unknown> {
+  async #ask(
+    { group, name }: ServiceName,
+    query: Record<string, string>,
+    headers?: Record<string, string>,
+  ): Promise<unknown> {
     try {
-      return await this.#api.get(instanceList + new URLSearchParams(query), this.#signal, headers);
+      const resource: Resource = { module: 'naming', group, service: name };
+      return await this.#api.get(instanceList, query, resource, this.#signal, headers);
     } catch (error) {
       if (error instanceof HttpError && error.status === undefined) this.#watcher.lost(error);
       throw error;
@@ -165,7 +176,9 @@ class HttpClient implements NacosClient {
   async #forPackage(query: PackageRequest['data']): Promise<{ status: number; data: string }> {
     const subscription = this.#subscriptions.get(`${query.namespaceId}@@${query.serviceName}`);
     const wanted = subscription?.clusters === query.clusters;
-    const answer = wanted ? await this.#ask({ ...query }, pushable).catch(() => undefined) : undefined;
+    const answer = wanted
+      ? await this.#ask(subscription.service, { ...query }, pushable).catch(() => undefined)
+      : undefined;
     return answer === undefined ? { status: 304, data: '' } : { status: 200, data: JSON.stringify(answer) };
   }
 }

@@ -1,4 +1,5 @@
 import { defineAdapter } from '#sources/contract.js';
+import { decodeService } from './decode.js';
 import { connectGrpc } from './grpc.js';
 import { connectHttp } from './http.js';
 import { fields } from './schema.js';
@@ -21,6 +22,7 @@ export const nacos = defineAdapter({
     new NacosSource({
       context,
       connect: (config.api === 'grpc' ? connectGrpc : connectHttp)({ config, context }),
+      decode: (key, info) => decodeService(key, info, config.clusters),
       pollInterval: config.pollInterval,
     }),
 });

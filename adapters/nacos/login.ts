@@ -14,12 +14,12 @@ const answer = z.object({ accessToken: z.string().min(1), tokenTtl: z.number().p
  */
 export class Login {
   readonly #http: HttpServers;
-  readonly #auth: NacosConfig['auth'];
+  readonly #auth: NonNullable<NacosConfig['auth']>;
   #current: { readonly token: string; readonly renewAt: number } | undefined;
   #pending: Promise<string> | undefined;
 
-  /** @param auth without it there is no token */
-  constructor(http: HttpServers, auth: NacosConfig['auth']) {
+  /** @param auth without a user in it there is no token */
+  constructor(http: HttpServers, auth: NonNullable<NacosConfig['auth']>) {
     this.#http = http;
     this.#auth = auth;
   }
@@ -46,18 +46,19 @@ export class Login {
   }
 
   async #token(signal: AbortSignal): Promise<string | undefined> {
-    if (this.#auth === undefined) return undefined;
+    const { username, password } = this.#auth;
+    if (username === undefined || password === undefined) return undefined;
     if (this.#current !== undefined && performance.now() < this.#current.renewAt) return this.#current.token;
-    this.#pending ??= this.#login(this.#auth, signal).finally(() => {
+    this.#pending ??= this.#login(username, password.reveal(), signal).finally(() => {
       this.#pending = undefined;
     });
     return await this.#pending;
   }
 
-  async #login(auth: NonNullable<NacosConfig['auth']>, signal: AbortSignal): Promise<string> {
+  async #login(username: string, password: string, signal: AbortSignal): Promise<string> {
     const failed = (reason: string, cause?: unknown) =>
-      new Error(`login as "${auth.username}" failed (check user name and password): ${reason}`, { cause });
-    const body = new URLSearchParams({ username: auth.username, password: auth.password.reveal() }).toString();
+      new Error(`login as "${username}" failed (check user name and password): ${reason}`, { cause });
+    const body = new URLSearchParams({ username, password }).toString();
     for (const path of paths) {
       try {
         const response = await this.#http.request(path, {

@@ -1,5 +1,38 @@
 import { z } from 'zod';
-import { basicAuth, clientTls, duration, hostPort } from '#config/fields.js';
+import { clientTls, duration, hostPort, secret } from '#config/fields.js';
+
+/** Ways to be let in, alone or together. */
+const auth = z
+  .strictObject({
+    username: z.string().min(1).optional(),
+    password: secret().optional(),
+    accessKey: z.string().min(1).optional().meta({ description: "A cloud vendor's access key" }),
+    secretKey: secret().optional(),
+    region: z
+      .string()
+      .min(1)
+      .optional()
+      .meta({
+        description: 'Cloud region: signs with version 4 of the signature, whose key is good for one region and day',
+      }),
+    identity: z
+      .strictObject({ key: z.string().min(1), value: secret() })
+      .optional()
+      .meta({
+        description:
+          'nacos.core.auth.server.identity.key and .value of the servers: lets in without a login. Nacos 2 takes it over HTTP only',
+      }),
+  })
+  .superRefine((auth, context) => {
+    for (const [one, other] of [
+      ['username', 'password'],
+      ['accessKey', 'secretKey'],
+    ] as const)
+      if ((auth[one] === undefined) !== (auth[other] === undefined))
+        context.addIssue({ code: 'custom', message: `${one} and ${other} go together` });
+    if (auth.region !== undefined && auth.accessKey === undefined)
+      context.addIssue({ code: 'custom', message: 'region goes with accessKey and secretKey' });
+  });
 
 /** The configuration keys of a Nacos registry, beside those that all registries share. */
 export const fields = {
@@ -17,8 +50,16 @@ export const fields = {
     .min(1)
     .default(['*'])
     .meta({ description: 'Groups to read: names or globs. Nacos 3 lists groups by glob to administrators only' }),
-  auth: basicAuth().optional(),
-  tls: clientTls().optional().meta({ description: 'Speaks TLS with both gRPC and HTTP' }),
+  clusters: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .meta({ description: 'Clusters to read, by exact name; all, if left out. Instances of others are left out' }),
+  auth: auth.optional(),
+  tls: clientTls()
+    .extend({ only: z.enum(['grpc', 'http']).optional().meta({ description: 'The other one is then in the clear' }) })
+    .optional()
+    .meta({ description: 'Speaks TLS with gRPC and HTTP, or with one of them' }),
   api: z
     .enum(['grpc', 'http'])
     .default('grpc')

@@ -5,10 +5,12 @@ import { type RegistryService, type ServiceKey, serviceId } from '#model/service
 import { cause, type SourceOutput } from '#sources/contract.js';
 import type { ServiceName } from './api.js';
 import type { NacosClient } from './client.js';
-import { decodeService } from './decode.js';
 
 /** How many services are asked for at a time. */
 const concurrency = 64;
+
+/** What Nacos says of one service, as the model has it. @throws Error if it cannot be read */
+export type Decode = (key: ServiceKey, info: unknown) => RegistryService;
 
 /** One service that Nacos lists. */
 interface Known {
@@ -36,19 +38,26 @@ interface Session {
 export class Services {
   readonly #registry: string;
   readonly #out: SourceOutput;
+  readonly #decode: Decode;
   readonly #known = new Map<string, Known>();
   readonly #limit = pLimit(concurrency);
   #session: Session | undefined;
   #committed = false;
 
-  constructor(registry: string, out: SourceOutput) {
+  constructor(registry: string, out: SourceOutput, decode: Decode) {
     this.#registry = registry;
     this.#out = out;
+    this.#decode = decode;
   }
 
   /** Whether a complete listing was ever given. */
   get committed(): boolean {
     return this.#committed;
+  }
+
+  /** Whether some service is listed and cannot be read. */
+  get unread(): boolean {
+    return [...this.#known.values()].some(({ error }) => error !== undefined);
   }
 
   /**
@@ -104,7 +113,7 @@ export class Services {
     const second = await list();
     const present = await Promise.all(
       missing.map(([id, { name, key }]) =>
-        this.#limit(async () => second.has(id) || decodeService(key, await client.query(name)).instances.length > 0),
+        this.#limit(async () => second.has(id) || this.#decode(key, await client.query(name)).instances.length > 0),
       ),
     );
     missing.forEach(([id, { name }], index) => {
@@ -145,10 +154,10 @@ export class Services {
     return this.#limit(async () => {
       if (outdated()) return;
       try {
-        let content = decodeService(service.key, await ask());
+        let content = this.#decode(service.key, await ask());
         if (outdated()) return;
         if (content.instances.length === 0 && (service.content?.instances.length ?? 0) > 0) {
-          content = decodeService(service.key, await session.client.query(service.name));
+          content = this.#decode(service.key, await session.client.query(service.name));
           if (outdated()) return;
         }
         if (service.error === undefined && isDeepStrictEqual(content, service.content)) return;

@@ -2,16 +2,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ExponentialBackoff } from 'cockatiel';
 import { asError } from '#model/reason.js';
 import type { Source, SourceContext, SourceOutput } from '#sources/contract.js';
-import type { Connect, NacosClient, Watcher } from './client.js';
+import { type Connect, controllerWithin, type NacosClient, type Watcher } from './client.js';
 import { ConnectionReset } from './connection.js';
-import { Services } from './services.js';
+import { type Decode, Services } from './services.js';
 
 /** ms between two attempts to connect, jittered: the first and the most. */
 const retry = { initialDelay: 200, maxDelay: 15_000 };
 
+/** ms between two looks at a list whose changes the server tells. */
+const watchedInterval = 60_000;
+/** ms, at least, between two looks at the list, however often it changes. */
+const leastInterval = 500;
+
 export interface NacosSourceOptions {
   readonly context: SourceContext;
   readonly connect: Connect;
+  readonly decode: Decode;
   /** ms between two looks at the list of services. */
   readonly pollInterval: number;
 }
@@ -28,8 +34,8 @@ export class NacosSource implements Source {
   }
 
   async run(out: SourceOutput, signal: AbortSignal): Promise<void> {
-    const { context } = this.#options;
-    const services = new Services(context.registry, out);
+    const { context, decode } = this.#options;
+    const services = new Services(context.registry, out, decode);
     const backoff = new ExponentialBackoff(retry);
     let pause = backoff.next();
     out.state({ kind: 'connecting' });
@@ -52,10 +58,13 @@ export class NacosSource implements Source {
   /** @throws Error: why the session ended; never returns */
   async #session(services: Services, out: SourceOutput, signal: AbortSignal, synced: () => void): Promise<never> {
     const { connect, pollInterval } = this.#options;
-    const end = new AbortController();
-    const session = AbortSignal.any([signal, end.signal]);
+    const least = Math.min(leastInterval, pollInterval);
+    const end = controllerWithin(signal);
+    const session = end.signal;
+    const news = new News();
     const watcher: Watcher = {
       changed: (service, ask) => services.changed(service, ask),
+      listed: () => news.came(),
       alive: () => out.alive(),
       lost: (reason) => end.abort(reason),
     };
@@ -66,7 +75,9 @@ export class NacosSource implements Source {
       await services.sync(client, session);
       synced();
       for (let error: Error | undefined; ; ) {
-        await sleep(pollInterval, undefined, { signal: session });
+        const watched = error === undefined && (await client.watchList()) && !services.unread;
+        await sleep(least, undefined, { signal: session });
+        await news.wait(watched ? Math.max(watchedInterval, pollInterval) : pollInterval - least, session);
         const before = error;
         error = await services.poll().then(() => undefined, asError);
         session.throwIfAborted();
@@ -80,5 +91,28 @@ export class NacosSource implements Source {
     } finally {
       await client?.close();
     }
+  }
+}
+
+/** Something may have come since it was last waited for. */
+class News {
+  #some = false;
+  #tell = () => {};
+
+  came(): void {
+    this.#some = true;
+    this.#tell();
+  }
+
+  /** Waits for news, but no longer than `timeout` ms. @throws the reason of the signal */
+  async wait(timeout: number, signal: AbortSignal): Promise<void> {
+    if (!this.#some) {
+      const told = controllerWithin(signal);
+      this.#tell = () => told.abort();
+      await sleep(timeout, undefined, { signal: told.signal }).catch(() => {});
+      told.abort();
+      signal.throwIfAborted();
+    }
+    this.#some = false;
   }
 }

@@ -9,8 +9,10 @@ export const GREETER = 'pontoon.Greeter';
 
 /** What provider and consumer have in common. */
 export interface DubboOptions {
-  /** ZooKeeper's `host:port`; without it a provider registers nowhere, and a consumer needs a `url`. */
+  /** ZooKeeper's `host:port`; without it and `nacos` a provider registers nowhere, and a consumer needs a `url`. */
   readonly zookeeper?: string;
+  /** Nacos's `host:port`, with `?namespace=` and `&group=` where those are not its defaults. */
+  readonly nacos?: string;
   readonly protocol?: 'dubbo' | 'tri';
   readonly group?: string;
   readonly version?: string;
@@ -27,6 +29,8 @@ export interface DubboProviderOptions extends DubboOptions {
   readonly mode?: 'interface' | 'instance' | 'all';
   /** 0 to any; Dubbo's own default, 100, if not given. */
   readonly weight?: number;
+  /** ms in which it takes on its weight; 0 if not given, where Dubbo would take ten minutes. */
+  readonly warmup?: number;
   /** Where an instance's metadata is: at the provider, or in ZooKeeper; `local` if not given. */
   readonly metadata?: 'local' | 'remote';
 }
@@ -65,13 +69,14 @@ abstract class Dubbo extends App {
 export class DubboProvider extends Dubbo {
   readonly port: number;
 
-  constructor(port: number, { zookeeper, name, ...options }: DubboProviderOptions, metadataPort: number) {
+  constructor(port: number, { zookeeper, nacos, name, ...options }: DubboProviderOptions, metadataPort: number) {
     const { application = 'greet-provider', protocol = 'dubbo', mode = 'all', metadata = 'local' } = options;
     super('provider', {
+      warmup: 0,
       ...options,
       ...{ port, metadataPort, application, protocol, mode, metadata },
       name: name ?? application,
-      registry: zookeeper && `zookeeper://${zookeeper}`,
+      registry: registryUrl(zookeeper, nacos),
     });
     this.port = port;
   }
@@ -84,9 +89,9 @@ export class DubboProvider extends Dubbo {
 
 /** A real Dubbo 3.3 consumer of {@link GREETER}. */
 export class DubboConsumer extends Dubbo {
-  constructor({ zookeeper, ...options }: DubboConsumerOptions) {
+  constructor({ zookeeper, nacos, ...options }: DubboConsumerOptions) {
     const { application = 'greet-consumer', protocol = 'dubbo' } = options;
-    super('consumer', { ...options, application, protocol, registry: zookeeper && `zookeeper://${zookeeper}` });
+    super('consumer', { ...options, application, protocol, registry: registryUrl(zookeeper, nacos) });
   }
 
   /**
@@ -97,6 +102,10 @@ export class DubboConsumer extends Dubbo {
   call(name: string): Promise<string> {
     return this.ask(name);
   }
+}
+
+function registryUrl(zookeeper: string | undefined, nacos: string | undefined): string | undefined {
+  return zookeeper === undefined ? nacos && `nacos://${nacos}` : `zookeeper://${zookeeper}`;
 }
 
 /** Starts a provider and waits until it has registered. */

@@ -21,6 +21,8 @@ export interface NacosClientOptions {
   readonly ephemeral?: boolean;
   readonly metadata?: Readonly<Record<string, string>>;
   readonly auth?: { readonly user: string; readonly password: string };
+  /** The client's own settings, such as `accessKey`. */
+  readonly properties?: Readonly<Record<string, string>>;
 }
 
 /** A real Java Nacos client (2.5, gRPC) that keeps one instance registered until it is deregistered or ends. */
@@ -38,6 +40,7 @@ export class NacosClient extends App {
         // The client keeps a cache and logs in the user's home.
         properties: { 'user.home': folder },
         args: keyValues({
+          ...options.properties,
           serverAddr: options.address,
           namespace: options.namespace,
           username: options.auth?.user,
@@ -75,6 +78,27 @@ export class NacosClient extends App {
   /** Registers the instance again with one metadata entry more or other. */
   async setMetadata(key: string, value: string): Promise<void> {
     await this.ask(`metadata ${key}=${value}`);
+  }
+
+  /**
+   * Subscribes to a service of the client's group, and calls back with `metadata.mark` of its first instance as it is and whenever it changes.
+   * @returns how to stop calling back
+   */
+  async watch(service: string, seen: (mark: string | undefined) => void): Promise<() => void> {
+    await this.ask(`watch ${service}`);
+    let told = 0;
+    const tell = () => {
+      const marks = [...this.log().matchAll(/^@mark (\S+) ?(.*)\n/gm)].filter(([, of]) => of === service);
+      for (const [, , mark] of marks.slice(told)) seen(mark);
+      told = marks.length;
+    };
+    const timer = setInterval(tell, 5);
+    return () => clearInterval(timer);
+  }
+
+  /** Asks for a configuration of the client's group. */
+  async config(dataId: string): Promise<string> {
+    return await this.ask(`config ${dataId}`);
   }
 
   /** Takes the instance out; the client stays. */

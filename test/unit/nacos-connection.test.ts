@@ -1,112 +1,31 @@
-import {
-  Server,
-  ServerCredentials,
-  type ServerDuplexStream,
-  type ServerUnaryCall,
-  type sendUnaryData,
-} from '@grpc/grpc-js';
 import { expect } from 'chai';
 import { Connection, ConnectionReset, NacosError } from '#adapters/nacos/connection.js';
-import { Payload } from '#proto/nacos/grpc.js';
+import { FakeNacosGrpc } from '#test/servers/nacosfake.js';
 import { until } from '#test/servers/probes.js';
 
-type Stream = ServerDuplexStream<Payload, Payload>;
-
-/** A Nacos server's gRPC end, without anything behind it. */
-class FakeServer {
-  readonly #server = new Server();
-  /** What clients sent over the stream: type and body. */
-  readonly streamed: { type: string; body: Record<string, unknown> }[] = [];
-  stream: Stream | undefined;
-  /** Health checks that are answered "unregistered" before the first that is not. */
-  unregistered = 2;
-  hangs = false;
-  tokens: (string | undefined)[] = [];
-
-  async start(): Promise<number> {
-    const codec = {
-      serialize: (payload: Payload) => Buffer.from(Payload.encode(payload).finish()),
-      deserialize: Payload.decode,
-    };
-    const method = (path: string, stream: boolean) => ({
-      path,
-      requestStream: stream,
-      responseStream: stream,
-      requestSerialize: codec.serialize,
-      requestDeserialize: codec.deserialize,
-      responseSerialize: codec.serialize,
-      responseDeserialize: codec.deserialize,
-    });
-    this.#server.addService(
-      { request: method('/Request/request', false), stream: method('/BiRequestStream/requestBiStream', true) },
-      {
-        request: (call: ServerUnaryCall<Payload, Payload>, done: sendUnaryData<Payload>) =>
-          this.#answer(call.request, done),
-        stream: (stream: Stream) => {
-          this.stream = stream;
-          stream.on('data', (payload: Payload) => this.streamed.push(parse(payload)));
-          stream.on('error', () => {});
-          stream.on('end', () => stream.end());
-        },
-      },
-    );
-    return await new Promise((resolve, reject) =>
-      this.#server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) =>
-        error === null ? resolve(port) : reject(error),
-      ),
-    );
-  }
-
-  push(type: string, body: Record<string, unknown>): void {
-    this.stream?.write(compose(type, body));
-  }
-
-  stop(): void {
-    this.#server.forceShutdown();
-  }
-
-  #answer(request: Payload, done: sendUnaryData<Payload>): void {
-    const { type } = parse(request);
-    this.tokens.push(request.metadata?.headers.accessToken);
-    if (this.hangs) return;
-    const known = type === 'ServerCheckRequest' || (this.streamed.length > 0 && this.unregistered-- <= 0);
-    if (!known)
-      done(null, compose('ErrorResponse', { resultCode: 500, errorCode: 301, message: 'Connection is unregistered.' }));
-    else if (type === 'Forbidden')
-      done(null, compose('ErrorResponse', { resultCode: 500, errorCode: 403, message: 'no right' }));
-    else
-      done(
-        null,
-        compose(type.replace('Request', 'Response'), { resultCode: 200, errorCode: 0, echo: parse(request).body }),
-      );
-  }
-}
-
-function compose(type: string, body: Record<string, unknown>): Payload {
-  return {
-    metadata: { type, headers: {}, clientIp: '' },
-    body: { typeUrl: '', value: Buffer.from(JSON.stringify(body)) },
-  };
-}
-
-function parse({ metadata, body }: Payload) {
-  return { type: metadata?.type ?? '', body: JSON.parse(Buffer.from(body?.value ?? []).toString()) };
-}
-
-describe('Nacos connection', () => {
-  let server: FakeServer;
+describe('Nacos connection (fake server)', () => {
+  let server: FakeNacosGrpc;
   let connection: Connection;
   let abort: AbortController;
   const pushed: unknown[] = [];
   let alive = 0;
 
+  function fake(): FakeNacosGrpc {
+    const server = new FakeNacosGrpc();
+    server.unregistered = 2;
+    server.answer = ({ type, body }) => (type === 'Forbidden' ? undefined : { echo: body });
+    return server;
+  }
+
   async function open(): Promise<Connection> {
-    const port = (await server.start()) - 1_000;
+    const port = await server.start();
     connection = await Connection.open(
       {
         server: { host: '127.0.0.1', port },
         tls: undefined,
-        onPush: (info) => pushed.push(info),
+        onTold: (type, body) => {
+          if (type === 'NotifySubscriberRequest') pushed.push(body.serviceInfo);
+        },
         onAlive: () => alive++,
       },
       abort.signal,
@@ -115,7 +34,7 @@ describe('Nacos connection', () => {
   }
 
   beforeEach(() => {
-    server = new FakeServer();
+    server = fake();
     abort = new AbortController();
     pushed.length = 0;
     alive = 0;
@@ -135,9 +54,9 @@ describe('Nacos connection', () => {
 
   it('asks with a token, and gives the answer', async () => {
     await open();
-    const answer = await connection.request('ServiceListRequest', { groupName: 'g' }, 'the-token');
+    const answer = await connection.request('ServiceListRequest', { groupName: 'g' }, { accessToken: 'the-token' });
     expect(answer.echo).to.include({ groupName: 'g' });
-    expect(server.tokens.at(-1)).to.equal('the-token');
+    expect(server.asked.at(-1)?.headers).to.deep.equal({ accessToken: 'the-token' });
   });
 
   it('says what the server says against it', async () => {
@@ -168,7 +87,9 @@ describe('Nacos connection', () => {
   it('ends, after saying yes, when the server wants it elsewhere', async () => {
     await open();
     server.push('ConnectResetRequest', { requestId: '1', serverIp: '10.0.0.9', serverPort: '8848' });
-    expect(await reasonLost()).to.be.instanceOf(ConnectionReset);
+    expect(await reasonLost())
+      .to.be.instanceOf(ConnectionReset)
+      .with.deep.property('server', { host: '10.0.0.9', port: 8848 });
     await until('answer', () => server.streamed.at(-1)?.type === 'ConnectResetResponse', 2_000, 5);
   });
 
@@ -176,7 +97,7 @@ describe('Nacos connection', () => {
     await open();
     server.stop();
     expect(await reasonLost()).to.be.instanceOf(Error);
-    server = new FakeServer();
+    server = fake();
     await open();
     server.stream?.write({
       metadata: { type: 'NotifySubscriberRequest', headers: {}, clientIp: '' },

@@ -98,8 +98,22 @@ describe('Nacos decoder', () => {
   });
 
   it('flags a service below its protection threshold', () => {
-    const { metadata } = decodeService(key, { ...info(host), reachProtectionThreshold: true });
-    expect(metadata).to.deep.equal({ reachProtectionThreshold: 'true' });
+    const { notes } = decodeService(key, { ...info(host), reachProtectionThreshold: true });
+    expect(notes?.map(({ record }) => record)).to.deep.equal(['orders']);
+    expect(decode(host).notes).to.equal(undefined);
+  });
+
+  it('reads the wanted clusters only', () => {
+    const hosts = [
+      { ...host, clusterName: 'A', instanceId: 'a', port: 1 },
+      { ...host, clusterName: 'B', instanceId: 'b', port: 2 },
+      { ...host, clusterName: undefined, instanceId: 'c', port: 3 },
+    ];
+    const wanted = (...clusters: string[]) =>
+      decodeService(key, info(...hosts), clusters).instances.map(({ id }) => id);
+    expect(wanted('A')).to.deep.equal(['a']);
+    expect(wanted('A', 'DEFAULT')).to.deep.equal(['a', 'c']);
+    expect(decode(...hosts).instances).to.have.length(3);
   });
 
   it('reads IPv6 addresses and host names', () => {

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import type { ServiceName } from '#adapters/nacos/api.js';
 import type { NacosClient } from '#adapters/nacos/client.js';
+import { decodeService } from '#adapters/nacos/decode.js';
 import { Services } from '#adapters/nacos/services.js';
 import { NacosRun } from '#test/real/nacos/recorder.js';
 
@@ -29,6 +30,9 @@ class FakeNacos implements NacosClient {
   async list() {
     this.lists++;
     return this.listed;
+  }
+  async watchList() {
+    return false;
   }
   async subscribe({ name }: ServiceName) {
     this.subscribed.push(name);
@@ -60,7 +64,7 @@ describe('Nacos services', () => {
   beforeEach(() => {
     nacos = new FakeNacos();
     out = new NacosRun();
-    services = new Services('n', out);
+    services = new Services('n', out, decodeService);
     session = new AbortController();
   });
 

@@ -4,11 +4,14 @@ import type { Nacos } from '#test/servers/nacos.js';
 export interface Registration {
   readonly service: string;
   readonly port: number;
+  /** 127.0.0.1 if not given. */
+  readonly ip?: string;
   readonly group?: string;
   /** The namespace's id. */
   readonly namespace?: string;
   readonly cluster?: string;
   readonly weight?: number;
+  readonly metadata?: Readonly<Record<string, string>>;
 }
 
 /** Registers and deregisters instances on 127.0.0.1 over HTTP, in the API of the server's version. */
@@ -32,6 +35,12 @@ export class Registrations {
     await this.#send('POST', this.#isOld ? '/v1/console/namespaces' : '/v3/admin/core/namespace', fields);
   }
 
+  /** Whether the server connects to persistent instances, to see whether they are healthy. It does, unless told otherwise. */
+  async checkHealth(on: boolean): Promise<void> {
+    const path = this.#isOld ? '/v1/ns/operator/switches' : '/v3/admin/ns/ops/switches';
+    await this.#send('PUT', path, { entry: 'check', value: `${on}`, debug: 'false' });
+  }
+
   get #isOld(): boolean {
     return this.#nacos.version === '2.3.2';
   }
@@ -46,15 +55,25 @@ export class Registrations {
   }
 }
 
-function query({ service, port, group, namespace, cluster, weight }: Registration): Record<string, string> {
+function query({
+  service,
+  port,
+  ip,
+  group,
+  namespace,
+  cluster,
+  weight,
+  metadata,
+}: Registration): Record<string, string> {
   return {
     serviceName: service,
     groupName: group ?? 'DEFAULT_GROUP',
     namespaceId: namespace ?? 'public',
     clusterName: cluster ?? 'DEFAULT',
-    ip: '127.0.0.1',
+    ip: ip ?? '127.0.0.1',
     port: `${port}`,
     weight: `${weight ?? 1}`,
     ephemeral: 'false',
+    metadata: JSON.stringify(metadata ?? {}),
   };
 }

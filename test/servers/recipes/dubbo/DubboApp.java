@@ -38,6 +38,7 @@ public class DubboApp {
     service.setGroup(options.get("group"));
     service.setVersion(options.get("version"));
     if (options.containsKey("weight")) service.setWeight(Integer.valueOf(options.get("weight")));
+    if (options.containsKey("warmup")) service.setWarmup(Integer.valueOf(options.get("warmup")));
     if (!options.containsKey("registry")) service.setRegister(false);
 
     start(options, new ProtocolConfig(options.get("protocol"), port), service);

@@ -1,10 +1,13 @@
 package pontoon;
 
+import com.alibaba.nacos.api.NacosFactory;
 import com.alibaba.nacos.api.exception.NacosException;
 import com.alibaba.nacos.api.naming.NamingFactory;
 import com.alibaba.nacos.api.naming.NamingService;
+import com.alibaba.nacos.api.naming.listener.NamingEvent;
 import com.alibaba.nacos.api.naming.pojo.Instance;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.Scanner;
@@ -13,16 +16,18 @@ import java.util.Scanner;
  * A real Nacos client that keeps one instance registered: options as key=value, metadata as
  * metadata.KEY=VALUE. It prints "@ready" once registered, takes lines "ID COMMAND ARGUMENT" from
  * standard input and answers each with "@ID ok" or "@ID error MESSAGE". Commands: register,
- * deregister, weight NUMBER, enabled BOOLEAN, healthy BOOLEAN, metadata KEY=VALUE.
+ * deregister, weight NUMBER, enabled BOOLEAN, healthy BOOLEAN, metadata KEY=VALUE; watch SERVICE,
+ * which prints "@mark SERVICE MARK" with the metadata "mark" of its first instance, now and whenever
+ * it changes; config DATAID, which asks for a configuration.
  */
 public class NacosApp {
+  private final Properties properties = new Properties();
   private final NamingService naming;
   private final String service;
   private final String group;
   private final Instance instance = new Instance();
 
   private NacosApp(Map<String, String> options) throws NacosException {
-    Properties properties = new Properties();
     properties.putAll(options);
     naming = NamingFactory.createNamingService(properties);
     service = options.get("service");
@@ -72,6 +77,18 @@ public class NacosApp {
       case "weight" -> instance.setWeight(Double.parseDouble(argument));
       case "enabled" -> instance.setEnabled(Boolean.parseBoolean(argument));
       case "healthy" -> instance.setHealthy(Boolean.parseBoolean(argument));
+      case "watch" -> {
+        naming.subscribe(argument, group, event -> {
+          List<Instance> instances = ((NamingEvent) event).getInstances();
+          String mark = instances.isEmpty() ? "" : instances.get(0).getMetadata().getOrDefault("mark", "");
+          System.out.println("@mark " + argument + " " + mark);
+        });
+        return;
+      }
+      case "config" -> {
+        NacosFactory.createConfigService(properties).getConfig(argument, group, 3000);
+        return;
+      }
       case "metadata" -> {
         int equals = argument.indexOf('=');
         instance.addMetadata(argument.substring(0, equals), argument.substring(equals + 1));
