@@ -1,13 +1,22 @@
-import { applicationProviders, type DubboService, fold, type ServiceDefinition } from '#adapters/dubbo/index.js';
+import type { Logger } from 'pino';
+import {
+  applicationProviders,
+  type DubboService,
+  fold,
+  type ProviderRecord,
+  type ServiceDefinition,
+} from '#adapters/dubbo/index.js';
 import type { ServiceKey } from '#model/service.js';
 import type { Cause } from '#sources/contract.js';
 import { type ApplicationContent, ApplicationLevel } from './applications.js';
 import { Definitions } from './definitions.js';
+import { RuleDocuments } from './documents.js';
 import type { Following } from './follow.js';
 import type { Instances } from './instances.js';
 import { type InterfaceContent, InterfaceLevel } from './interfaces.js';
 import type { LevelListener, Said } from './level.js';
 import { below } from './paths.js';
+import type { PersistentNodes } from './persistent.js';
 import { namespaceOf, type Outcome, type Register, type RegisterListener, type Told } from './register.js';
 
 export interface DubboOptions {
@@ -22,6 +31,9 @@ export interface DubboOptions {
   /** The application level; undefined: it is left out. */
   readonly instances: Instances | undefined;
   readonly includes: (interfaceName: string) => boolean;
+  /** Knows which instances in persistent znodes are dead; undefined: nobody looks. */
+  readonly persistent: PersistentNodes | undefined;
+  readonly log: Logger;
 }
 
 /** ms until an interface that nothing names a group and version for is told without them: a provider that starts writes one znode after the other. */
@@ -35,12 +47,13 @@ export class DubboRegister implements Register {
   readonly #listener: RegisterListener;
   readonly #interfaces: InterfaceLevel | undefined;
   readonly #applications: ApplicationLevel | undefined;
+  readonly #documents: RuleDocuments;
   readonly #definitions = new Map<string, Definitions>();
   /** Interfaces that wait for more to be known of them; undefined once they have waited. */
   readonly #waiting = new Map<string, NodeJS.Timeout | undefined>();
 
   constructor(options: DubboOptions, following: Following, why: Cause, listener: RegisterListener) {
-    const { root, metadata, interfaces, instances, includes } = options;
+    const { root, metadata, interfaces, instances, includes, persistent } = options;
     this.namespace = namespaceOf(root);
     this.#options = options;
     this.#following = following;
@@ -49,7 +62,13 @@ export class DubboRegister implements Register {
       changed: (name, why) => this.#changed(name, why),
       failed: (error) => listener.failed(error),
     };
-    if (interfaces) this.#interfaces = new InterfaceLevel(following, root, includes, why, level);
+    this.#documents = new RuleDocuments(following, root, includes, why, {
+      changed: (name, why) => {
+        for (const one of name === undefined ? this.names() : [name]) this.#changed(one, why);
+      },
+      warned: (error) => options.log.warn({ err: error }, 'the rules of the config centre are not known'),
+    });
+    if (interfaces) this.#interfaces = new InterfaceLevel(following, root, includes, persistent, why, level);
     if (instances !== undefined)
       this.#applications = new ApplicationLevel(following, instances, metadata, includes, why, level);
   }
@@ -70,7 +89,7 @@ export class DubboRegister implements Register {
       return { kind: 'gone' };
     }
     const contents: Contents = {
-      ...(direct.kind === 'something' ? direct.value : { providers: [], consumers: [] }),
+      ...(direct.kind === 'something' ? direct.value : { providers: [], consumers: [], rules: [], notes: [] }),
       ...(given.kind === 'something' ? given.value : { instances: [], rejected: [] }),
     };
     const folded = this.#fold(name, contents, [], told.keys);
@@ -87,6 +106,7 @@ export class DubboRegister implements Register {
 
   stop(): void {
     for (const timer of this.#waiting.values()) clearTimeout(timer);
+    this.#documents.stop();
     this.#interfaces?.stop();
     this.#applications?.stop();
     for (const definitions of this.#definitions.values()) definitions.stop();
@@ -123,9 +143,19 @@ export class DubboRegister implements Register {
       return applicationProviders(name, instance, metadata, published);
     });
     const otherwise = otherwiseOf(name, definitions, told);
-    const { registry } = this.#options;
-    const folded = fold({ registry, interface: name, providers, applications, consumers, otherwise, rejected });
-    const services = folded.services.map((one) => ({ ...one, key: { ...one.key, namespace: this.namespace } }));
+    const documents = this.#documents.of(
+      name,
+      applicationsOf([...providers, ...applications.map(({ record }) => record)]),
+    );
+    const rules = [...contents.rules, ...documents.rules];
+    const notes = [...contents.notes, ...documents.notes];
+    const records = { providers, applications, consumers, otherwise, rules, notes, rejected };
+    const folded = fold({ registry: this.#options.registry, interface: name, ...records });
+    const { persistent } = this.#options;
+    const services = folded.services.map((one) => {
+      const service = { ...one, key: { ...one.key, namespace: this.namespace } };
+      return persistent?.annotate(service) ?? service;
+    });
     return { ...folded, services };
   }
 
@@ -141,6 +171,10 @@ export class DubboRegister implements Register {
 }
 
 type Contents = InterfaceContent & ApplicationContent;
+
+function* applicationsOf(records: readonly ProviderRecord[]): Iterable<string> {
+  for (const record of records) if (record.kind === 'provider') yield record.instance.metadata.application ?? '';
+}
 
 /** Services of an interface without any provider: those that were published, or else those that it had. */
 function otherwiseOf(

@@ -1,9 +1,11 @@
 import { type ApplicationInstance, parseApplicationInstance } from '#adapters/dubbo/index.js';
 import { reasonOf } from '#model/reason.js';
+import type { Endpoint } from '#probe/prober.js';
 import type { Cause } from '#sources/contract.js';
 import type { Followed, Following } from './follow.js';
 import { type Said, said } from './level.js';
 import { below, reconcile } from './paths.js';
+import { endpointsOf, type PersistentNodes } from './persistent.js';
 import { parseSpringInstance, type SpringInstance } from './springcloud.js';
 
 /** What one znode below an application's holds. */
@@ -33,12 +35,14 @@ interface Folder {
 export class Instances {
   readonly root: string;
   readonly #following: Following;
+  readonly #persistent: PersistentNodes | undefined;
   readonly #listeners: InstancesListener[] = [];
   readonly #folders = new Map<string, Folder>();
   readonly #list: Followed<readonly string[]>;
 
-  constructor(following: Following, root: string, why: Cause) {
+  constructor(following: Following, root: string, persistent: PersistentNodes | undefined, why: Cause) {
     this.#following = following;
+    this.#persistent = persistent;
     this.root = root;
     this.#list = following.children(root, 'everything', why, (cause) => this.#listChanged(cause));
   }
@@ -130,7 +134,14 @@ export class Instances {
   }
 
   #tell(application: string, cause: Cause): void {
-    for (const listener of this.#listeners) listener.changed(application, cause);
+    const endpoints = new Map<string, readonly Endpoint[]>();
+    for (const [child, { last }] of this.#folders.get(application)?.entries ?? [])
+      if (last?.kind === 'dubbo' || last?.kind === 'spring-cloud') endpoints.set(child, endpointsIn(last));
+    const told = (cause: Cause) => {
+      for (const listener of this.#listeners) listener.changed(application, cause);
+    };
+    this.#persistent?.sync(below(this.root, application), endpoints, told);
+    told(cause);
   }
 }
 
@@ -144,6 +155,16 @@ function parseEntry(text: string): Entry {
   } catch (error) {
     return { kind: 'malformed', reason: reasonOf(error) };
   }
+}
+
+function endpointsIn(entry: Extract<Entry, { instance: unknown }>): Endpoint[] {
+  if (entry.kind === 'dubbo')
+    return endpointsOf(
+      entry.instance.address,
+      entry.instance.endpoints.map(({ port }) => port),
+    );
+  const { address, port, sslPort } = entry.instance;
+  return endpointsOf(address ?? '', [port ?? 0, sslPort ?? 0]);
 }
 
 function stop(folder: Folder): void {

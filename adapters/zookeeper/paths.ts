@@ -9,11 +9,11 @@ export function below(path: string, ...names: readonly string[]): string {
 export const reserved: ReadonlySet<string> = new Set(['config', 'metadata', 'mapping']);
 
 /** Makes a map's keys those that are wanted. */
-export function reconcile<T>(
-  map: Map<string, T>,
-  wanted: Iterable<string>,
-  create: (name: string) => T,
-  remove: (name: string, value: T) => void,
+export function reconcile<K extends string, T>(
+  map: Map<K, T>,
+  wanted: Iterable<K>,
+  create: (name: K) => T,
+  remove: (name: K, value: T) => void,
 ): void {
   const names = new Set(wanted);
   for (const [name, value] of map)

@@ -9,9 +9,6 @@ import { below } from './paths.js';
 const batch = 40;
 const stepPause = 200;
 
-/** ms between two rounds over all endpoints in persistent znodes. */
-const roundPause = 60_000;
-
 /** The instances below one znode. */
 interface Folder {
   readonly changed: (cause: Cause) => void;
@@ -53,7 +50,7 @@ export class PersistentNodes {
   #stopped = false;
 
   /** @param pause ms between two rounds of connections */
-  constructor(client: ZooKeeper, prober: Prober, pause = roundPause) {
+  constructor(client: ZooKeeper, prober: Prober, pause: number) {
     this.#client = client;
     this.#prober = prober;
     this.#roundPause = pause;

@@ -21,7 +21,10 @@ function roots() {
         for (const other of paths.slice(0, index)) {
           const [outer = '', inner = ''] = [path, other].sort((a, b) => a.length - b.length);
           if (`${inner}/`.startsWith(outer === '/' ? outer : `${outer}/`))
-            context.addIssue({ code: 'custom', message: `expected roots apart from each other, found ${outer} and ${inner}` });
+            context.addIssue({
+              code: 'custom',
+              message: `expected roots apart from each other, found ${outer} and ${inner}`,
+            });
         }
     });
 }
@@ -45,9 +48,7 @@ export const fields = {
     .union([
       off,
       z.strictObject({
-        root: roots()
-          .prefault('/dubbo')
-          .meta({ description: "Dubbo's root znode (its group), or a list of several" }),
+        root: roots().prefault('/dubbo').meta({ description: "Dubbo's root znode (its group), or a list of several" }),
       }),
     ])
     .prefault({})
@@ -59,7 +60,9 @@ export const fields = {
         root: znode().default('/services'),
         metadata: znode()
           .optional()
-          .meta({ description: "Root of Dubbo's metadata centre, with /metadata and /mapping (default: the first dubbo.root)" }),
+          .meta({
+            description: "Root of Dubbo's metadata centre, with /metadata and /mapping (default: the first dubbo.root)",
+          }),
       }),
     ])
     .prefault({})
@@ -68,6 +71,13 @@ export const fields = {
     .union([off, z.strictObject({ root: znode().default('/services') })])
     .prefault({})
     .meta({ description: "Spring Cloud's applications: <root>/<application>/<instance>; off leaves them out" }),
+  probe: z
+    .union([z.literal('tcp'), off])
+    .default('tcp')
+    .meta({
+      description:
+        'Whether instances in persistent znodes get a TCP connection now and then, to note those that are dead',
+    }),
 };
 
 export type ZooKeeperConfig = z.output<z.ZodObject<typeof fields>>;

@@ -1,29 +1,40 @@
 import { createSecureContext } from 'node:tls';
 import { readClientTls } from '#config/fields.js';
 import type { ServiceKey } from '#model/service.js';
+import { Prober } from '#probe/prober.js';
 import { cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
 import { ZooKeeper } from './client.js';
 import { DubboRegister } from './dubboregister.js';
 import { Following } from './follow.js';
 import { Instances } from './instances.js';
+import { PersistentNodes } from './persistent.js';
 import { Reader } from './reader.js';
 import type { Register, RegisterListener } from './register.js';
 import type { ZooKeeperConfig } from './schema.js';
 import type { SessionOptions } from './session.js';
 import { SpringRegister } from './springregister.js';
 
+/** In ms. */
+export interface Pauses {
+  /** Until a znode that could not be read is asked again. */
+  readonly unreadable: number;
+  /** Between two connections to an instance in a persistent znode. */
+  readonly probes: number;
+}
+
+const usualPauses: Pauses = { unreadable: 30_000, probes: 60_000 };
+
 /** Reads one ZooKeeper ensemble. A lost connection is waited for; an ended session ends the run, and the next one lists everything anew. */
 export class ZooKeeperSource implements Source {
   readonly #config: ZooKeeperConfig;
   readonly #context: SourceContext;
-  readonly #unreadableRetry: number;
+  readonly #pauses: Pauses;
   readonly #told = new Map<string, readonly ServiceKey[]>();
 
-  /** @param unreadableRetry ms until a znode that could not be read is asked again */
-  constructor(config: ZooKeeperConfig, context: SourceContext, unreadableRetry = 30_000) {
+  constructor(config: ZooKeeperConfig, context: SourceContext, pauses: Pauses = usualPauses) {
     this.#config = config;
     this.#context = context;
-    this.#unreadableRetry = unreadableRetry;
+    this.#pauses = pauses;
   }
 
   async run(out: SourceOutput, signal: AbortSignal): Promise<void> {
@@ -44,12 +55,14 @@ export class ZooKeeperSource implements Source {
       ended: (error) => fail(error),
       alive: () => out.alive(),
     });
-    const following = new Following(client, this.#unreadableRetry);
+    const following = new Following(client, this.#pauses.unreadable);
+    const persistent =
+      this.#config.probe === undefined ? undefined : new PersistentNodes(client, new Prober(), this.#pauses.probes);
     let reader: Reader | undefined;
     const read = async () => {
       await client.open();
       out.state({ kind: 'syncing' });
-      const registers = this.#registers(following, {
+      const registers = this.#registers(following, persistent, {
         changed: (register, name, why) => reader?.changed(register, name, why),
         failed: fail,
       });
@@ -63,6 +76,7 @@ export class ZooKeeperSource implements Source {
     } finally {
       over.abort();
       reader?.stop();
+      persistent?.stop();
       await client.close();
     }
   }
@@ -77,13 +91,13 @@ export class ZooKeeperSource implements Source {
   }
 
   /** One for each root of Dubbo, and one for Spring Cloud. */
-  #registers(following: Following, listener: RegisterListener): Register[] {
+  #registers(following: Following, persistent: PersistentNodes | undefined, listener: RegisterListener): Register[] {
     const { dubbo, applications, springCloud } = this.#config;
-    const { registry, includes } = this.#context;
+    const { registry, includes, log } = this.#context;
     const why = cause('first listing');
     const folders = new Map<string, Instances>();
     const instancesAt = (root: string) => {
-      const instances = folders.get(root) ?? new Instances(following, root, why);
+      const instances = folders.get(root) ?? new Instances(following, root, persistent, why);
       folders.set(root, instances);
       return instances;
     };
@@ -95,10 +109,10 @@ export class ZooKeeperSource implements Source {
     const registers: Register[] = roots.map((root) => {
       const instances = applications && root === home ? instancesAt(applications.root) : undefined;
       const options = { registry, root, metadata: root === home ? metadata : root, interfaces: dubbo !== undefined };
-      return new DubboRegister({ ...options, instances, includes }, following, why, listener);
+      return new DubboRegister({ ...options, instances, includes, persistent, log }, following, why, listener);
     });
     if (springCloud !== undefined)
-      registers.push(new SpringRegister(registry, instancesAt(springCloud.root), includes, listener));
+      registers.push(new SpringRegister(registry, instancesAt(springCloud.root), includes, persistent, listener));
     return registers;
   }
 }
