@@ -58,11 +58,9 @@ export const fields = {
       off,
       z.strictObject({
         root: znode().default('/services'),
-        metadata: znode()
-          .optional()
-          .meta({
-            description: "Root of Dubbo's metadata centre, with /metadata and /mapping (default: the first dubbo.root)",
-          }),
+        metadata: znode().optional().meta({
+          description: "Root of Dubbo's metadata centre, with /metadata and /mapping (default: the first dubbo.root)",
+        }),
       }),
     ])
     .prefault({})

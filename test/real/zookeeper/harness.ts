@@ -96,7 +96,7 @@ export class Writer {
   /** Creates a znode, and those above it. */
   async create(path: string, data = '', more: { ephemeral?: boolean } = {}): Promise<void> {
     const above = path.slice(0, path.lastIndexOf('/'));
-    if (above !== '' && !(await this.exists(above))) await this.create(above);
+    if (above !== '' && !(await this.exists(above))) await this.create(above).catch(ignoreExisting);
     await this.createAt(path, data, more);
   }
 
@@ -104,6 +104,18 @@ export class Writer {
   async createAt(path: string, data = '', more: { ephemeral?: boolean } = {}): Promise<void> {
     const mode = more.ephemeral ? zookeeper.CreateMode.EPHEMERAL : zookeeper.CreateMode.PERSISTENT;
     await this.#ask<unknown>((done) => this.client.create(path, Buffer.from(data), mode, done));
+  }
+
+  /** Writes a znode, whether it is there or not, and those above it. */
+  async put(path: string, data: string): Promise<void> {
+    if (await this.exists(path)) await this.set(path, data);
+    else await this.create(path, data);
+  }
+
+  /** Puts one znode in another's place at once: nobody sees neither or both. */
+  async replace(old: string, path: string, data: string): Promise<void> {
+    const buffer = Buffer.from(data);
+    await this.#ask<unknown>((done) => this.client.transaction().remove(old).create(path, buffer).commit(done));
   }
 
   async exists(path: string): Promise<boolean> {
@@ -138,6 +150,11 @@ export class Writer {
       send((error, value) => (error === null || error === undefined ? resolve(value) : reject(error))),
     );
   }
+}
+
+/** Another one was faster. */
+function ignoreExisting(error: { code?: unknown }): void {
+  if (error.code !== zookeeper.Exception.NODE_EXISTS) throw error;
 }
 
 /** The znode of a provider or consumer, below `root`. */
