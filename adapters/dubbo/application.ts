@@ -118,13 +118,22 @@ export function readApplicationInstance(data: {
 
 /** Reads what an application provides, by revision. @throws Error that says what is wrong with it */
 export function parseApplicationMetadata(json: string): ApplicationMetadata {
-  const services = Object.values(parse(applicationMetadata, json).services).map((found) => {
+  return metadataOf(parse(applicationMetadata, json));
+}
+
+/** Reads what an application provides, from fields that need no parsing any more. @throws Error that says what is wrong with it */
+export function readApplicationMetadata(fields: unknown): ApplicationMetadata {
+  return metadataOf(check(applicationMetadata, fields));
+}
+
+function metadataOf({ services }: z.output<typeof applicationMetadata>): ApplicationMetadata {
+  const read = Object.values(services).map((found) => {
     const { name, group, version, protocol } = found;
     const params = { ...found.params, interface: name, ...set('group', group), ...set('version', version) };
-    const path = found.path ?? name;
+    const path = found.path || name;
     return { service: serviceOf({ path, params }), protocol, port: Math.max(0, found.port ?? 0), path, params };
   });
-  return { services };
+  return { services: read };
 }
 
 /** Reads the definition of a service that an application published. @throws Error that says what is wrong with it */
@@ -227,6 +236,10 @@ function parse<T extends z.ZodType>(schema: T, json: string): z.output<T> {
   } catch {
     throw new Error(json.trim() === '' ? 'no data where JSON was expected' : 'its data is not JSON');
   }
+  return check(schema, document);
+}
+
+function check<T extends z.ZodType>(schema: T, document: unknown): z.output<T> {
   const found = schema.safeParse(document);
   if (!found.success) throw new Error(z.prettifyError(found.error).replaceAll('\n', ' '));
   return found.data;

@@ -42,6 +42,11 @@ export function configuratorsName({ interface: name, version, group }: DubboServ
   return `${name}:${version}:${group}.configurators`;
 }
 
+/** The name of a service's document of routing rules. */
+export function conditionRouterName({ interface: name, version, group }: DubboService): string {
+  return `${name}:${version}:${group}.condition-router`;
+}
+
 const texts = z.array(z.unknown().transform(String)).nullish();
 const flag = z.unknown().optional();
 const scalar = z.union([z.string(), z.number(), z.boolean()]).transform(String);

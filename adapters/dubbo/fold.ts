@@ -10,6 +10,8 @@ import { type OverrideRecord, Rules } from './rules.js';
 /** All that one registry says about one interface. */
 export interface InterfaceRecords {
   readonly registry: string;
+  /** Of the registry, where it has any. */
+  readonly namespace?: string;
   readonly interface: string;
   /** Registered under the interface itself. */
   readonly providers: readonly ProviderRecord[];
@@ -151,7 +153,7 @@ function finish({ service, instances, rejected }: Draft, records: InterfaceRecor
   return {
     key: {
       registry: records.registry,
-      namespace: '',
+      namespace: records.namespace ?? '',
       group: service.group,
       name: service.interface,
       version: service.version,

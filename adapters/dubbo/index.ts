@@ -2,6 +2,7 @@
 export * from './application.js';
 export * from './consumer.js';
 export {
+  conditionRouterName,
   configuratorsName,
   parseConfigurators,
   parseRouter,
@@ -19,6 +20,7 @@ export {
   type ProviderRecord,
   parseProvider,
   readProvider,
+  serviceOf,
 } from './provider.js';
 export { type OverrideRecord, type OverrideRule, parseOverride } from './rules.js';
 export { decodeName } from './url.js';

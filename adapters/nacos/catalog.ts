@@ -2,13 +2,11 @@ import type { Logger } from 'pino';
 import { nameFilter } from '#config/fields.js';
 import { HttpError } from '#sources/http.js';
 import { type GroupedService, groupedName, type HttpApi, type Page, type ServiceName } from './api.js';
+import { dubboName, isRead } from './dubbo-records.js';
 import type { NacosConfig } from './schema.js';
 
 /** Services per page of a list. */
 const pageSize = 1_000;
-
-/** Dubbo writes these beside its application's services; they are no services of this kind. */
-const dubbo = /^(providers|consumers|configurators|routers):/;
 
 export type ServicesOfGroup = HttpApi['servicesOfGroup'];
 
@@ -63,7 +61,10 @@ export class Catalog {
 
   /** Whether a service of a wanted namespace is wanted itself. */
   isWanted({ group, name }: GroupedService): boolean {
-    return this.#isWantedGroup(group) && !dubbo.test(name) && this.#options.includes(name);
+    const { config, includes } = this.#options;
+    const dubbo = dubboName(name);
+    if (dubbo !== undefined && (config.dubbo === undefined || !isRead(dubbo))) return false;
+    return this.#isWantedGroup(group) && includes(dubbo?.service.interface ?? name);
   }
 
   /** The parts of the last complete list; undefined if namespaces may come and go beside them. */

@@ -1,5 +1,6 @@
 import type { SourceContext } from '#sources/contract.js';
 import type { ServiceName } from './api.js';
+import type { ConfigName, Configs } from './config.js';
 import type { NacosConfig } from './schema.js';
 
 /** What a client tells on its own. */
@@ -12,6 +13,8 @@ export interface Watcher {
   changed(service: ServiceName, ask: () => Promise<unknown>): Promise<void>;
   /** The list of services changed, or may have. */
   listed(): void;
+  /** A watched document of the config centre changed, or may have. */
+  configured?(name: ConfigName): unknown;
   alive(): void;
   /** The subscriptions are lost, and the client with them. */
   lost(reason: Error): void;
@@ -32,6 +35,8 @@ export interface NacosClient {
   unsubscribe(service: ServiceName): Promise<void>;
   /** Asks for a service once, in the plainest way. */
   query(service: ServiceName): Promise<unknown>;
+  /** The config centre, where this way leads there. */
+  readonly configs?: Pick<Configs, 'read' | 'watch'>;
   /** Ends all connections. */
   close(): Promise<void>;
 }

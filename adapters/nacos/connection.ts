@@ -253,6 +253,7 @@ const acknowledged = new Set([
   'ClientDetectionRequest',
   'ConnectResetRequest',
   'SetupAckRequest',
+  'ConfigChangeNotifyRequest',
 ]);
 
 /** The HTTP address of the server to which a ConnectResetRequest sends us. */

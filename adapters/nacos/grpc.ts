@@ -3,8 +3,10 @@ import { reasonOf } from '#model/reason.js';
 import { type GroupedService, groupedName, HttpApi, type Page, plainName, type ServiceName } from './api.js';
 import { Catalog, type Scope } from './catalog.js';
 import { type ClientOptions, type Connect, controllerWithin, type NacosClient, type Watcher } from './client.js';
+import { Configs, toldConfig } from './config.js';
 import { Connection, type ConnectionOptions, ConnectionReset, NacosError } from './connection.js';
 import type { NacosServer } from './schema.js';
+import type { Resource } from './signature.js';
 
 /**
  * Reads Nacos 2 and 3 over gRPC: subscriptions and pushes. Connects to one of the servers: to the next one each time, since a client is made
@@ -64,6 +66,9 @@ const watched = z.array(
 const tooManyServices = 50_311;
 
 class GrpcClient implements NacosClient {
+  readonly configs = new Configs((type, { namespace, group }, body) =>
+    this.#prove({ module: 'config', tenant: namespace === 'public' ? '' : namespace, group }, namespace, type, body),
+  );
   readonly #options: ClientOptions;
   readonly #server: NacosServer;
   readonly #watcher: Watcher;
@@ -173,14 +178,18 @@ class GrpcClient implements NacosClient {
     return { total: count, items: (serviceNames ?? []).map(plainName) };
   }
 
-  /** Asks on the connection of the question's namespace. */
-  async #request(type: string, question: Question) {
-    const { connection } = await this.#linkOf(question.namespace);
-    const resource = { module: 'naming', group: question.groupName, service: question.serviceName } as const;
+  #request(type: string, question: Question) {
+    const { namespace, groupName: group, serviceName: service } = question;
+    return this.#prove({ module: 'naming', group, service }, namespace, type, question);
+  }
+
+  /** Asks on the connection of a namespace. */
+  async #prove(resource: Resource, namespace: string, type: string, body: Readonly<Record<string, unknown>>) {
+    const { connection } = await this.#linkOf(namespace);
     return await this.#api.credentials.use(resource, this.#signal, isRefusal, ({ token, identity, signature }) =>
       connection.request(
         type,
-        { module: 'naming', ...question },
+        { module: resource.module, ...body },
         { ...identity, ...signature, ...(token === undefined ? {} : { accessToken: token }) },
       ),
     );
@@ -203,6 +212,8 @@ class GrpcClient implements NacosClient {
     const tls = config.tls?.only === 'http' ? undefined : config.tls;
     const onTold: ConnectionOptions['onTold'] = (type, body) => {
       if (type === 'NotifySubscriberRequest') this.#pushed(services, body.serviceInfo);
+      const config = type === 'ConfigChangeNotifyRequest' ? toldConfig(body) : undefined;
+      if (config !== undefined) this.#watcher.configured?.(config);
       if (type === 'NamingFuzzyWatchSyncRequest') this.#listed(body.contexts);
       if (type === 'NamingFuzzyWatchChangeNotifyRequest') this.#listed([body]);
     };

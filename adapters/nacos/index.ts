@@ -1,3 +1,4 @@
+import { dubboKind } from '#adapters/dubbo/index.js';
 import { defineAdapter } from '#sources/contract.js';
 import { decodeService } from './decode.js';
 import { connectGrpc } from './grpc.js';
@@ -16,6 +17,7 @@ export const nacos = defineAdapter({
       nominalWeight: 1,
       protocol: 'http',
     },
+    dubbo: dubboKind,
   },
   staleAfter: 60_000,
   source: (config, context) =>
@@ -23,6 +25,7 @@ export const nacos = defineAdapter({
       context,
       connect: (config.api === 'grpc' ? connectGrpc : connectHttp)({ config, context }),
       decode: (key, info) => decodeService(key, info, config.clusters),
+      dubbo: config.dubbo,
       pollInterval: config.pollInterval,
     }),
 });

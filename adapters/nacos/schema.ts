@@ -8,13 +8,9 @@ const auth = z
     password: secret().optional(),
     accessKey: z.string().min(1).optional().meta({ description: "A cloud vendor's access key" }),
     secretKey: secret().optional(),
-    region: z
-      .string()
-      .min(1)
-      .optional()
-      .meta({
-        description: 'Cloud region: signs with version 4 of the signature, whose key is good for one region and day',
-      }),
+    region: z.string().min(1).optional().meta({
+      description: 'Cloud region: signs with version 4 of the signature, whose key is good for one region and day',
+    }),
     identity: z
       .strictObject({ key: z.string().min(1), value: secret() })
       .optional()
@@ -67,6 +63,19 @@ export const fields = {
   pollInterval: duration(100)
     .prefault('5s')
     .meta({ description: 'Pause between two looks at the list of services; with http also at each service' }),
+  dubbo: z
+    .union([
+      z.literal(['off', false]).transform(() => undefined),
+      z.strictObject({
+        configGroup: z
+          .string()
+          .min(1)
+          .default('dubbo')
+          .meta({ description: "Group of Dubbo's override rules in the config centre" }),
+      }),
+    ])
+    .prefault({})
+    .meta({ description: "Reads Dubbo's providers as services of kind dubbo; off leaves them out" }),
   contextPath: z
     .string()
     .regex(/^(\/[^/\s]+)*$/, 'expected a path such as /nacos')

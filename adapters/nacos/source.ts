@@ -4,6 +4,7 @@ import { asError } from '#model/reason.js';
 import type { Source, SourceContext, SourceOutput } from '#sources/contract.js';
 import { type Connect, controllerWithin, type NacosClient, type Watcher } from './client.js';
 import { ConnectionReset } from './connection.js';
+import { type DubboOptions, DubboServices } from './dubbo.js';
 import { type Decode, Services } from './services.js';
 
 /** ms between two attempts to connect, jittered: the first and the most. */
@@ -18,6 +19,8 @@ export interface NacosSourceOptions {
   readonly context: SourceContext;
   readonly connect: Connect;
   readonly decode: Decode;
+  /** Undefined: what Dubbo registers is not read. */
+  readonly dubbo?: Pick<DubboOptions, 'configGroup'> | undefined;
   /** ms between two looks at the list of services. */
   readonly pollInterval: number;
 }
@@ -34,14 +37,15 @@ export class NacosSource implements Source {
   }
 
   async run(out: SourceOutput, signal: AbortSignal): Promise<void> {
-    const { context, decode } = this.#options;
-    const services = new Services(context.registry, out, decode);
+    const { context, decode, dubbo: wanted } = this.#options;
+    const dubbo = wanted && new DubboServices({ ...context, ...wanted }, out);
+    const services = new Services(context.registry, dubbo ?? out, decode);
     const backoff = new ExponentialBackoff(retry);
     let pause = backoff.next();
     out.state({ kind: 'connecting' });
     while (!signal.aborted) {
       try {
-        await this.#session(services, out, signal, () => {
+        await this.#session(services, dubbo, out, signal, () => {
           pause = backoff.next();
         });
       } catch (reason) {
@@ -56,7 +60,13 @@ export class NacosSource implements Source {
   }
 
   /** @throws Error: why the session ended; never returns */
-  async #session(services: Services, out: SourceOutput, signal: AbortSignal, synced: () => void): Promise<never> {
+  async #session(
+    services: Services,
+    dubbo: DubboServices | undefined,
+    out: SourceOutput,
+    signal: AbortSignal,
+    synced: () => void,
+  ): Promise<never> {
     const { connect, pollInterval } = this.#options;
     const least = Math.min(leastInterval, pollInterval);
     const end = controllerWithin(signal);
@@ -65,12 +75,14 @@ export class NacosSource implements Source {
     const watcher: Watcher = {
       changed: (service, ask) => services.changed(service, ask),
       listed: () => news.came(),
-      alive: () => out.alive(),
+      configured: (name) => dubbo?.configured(name),
+      alive: () => (dubbo ?? out).alive(),
       lost: (reason) => end.abort(reason),
     };
     let client: NacosClient | undefined;
     try {
       client = await connect(watcher, session);
+      dubbo?.attach(client, session);
       if (!services.committed) out.state({ kind: 'syncing' });
       await services.sync(client, session);
       synced();

@@ -1,0 +1,348 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Logger } from 'pino';
+import { type ApplicationMetadata, type DubboService, fold, type InterfaceRecords } from '#adapters/dubbo/index.js';
+import { compareText } from '#model/mesh.js';
+import { type RegistryService, type Rejection, type ServiceKey, type ServiceName, serviceId } from '#model/service.js';
+import { type Cause, cause, type Listing, type SourceOutput, type SourceState } from '#sources/contract.js';
+import type { NacosClient } from './client.js';
+import type { ConfigName } from './config.js';
+import { DubboMetadata, type PlacedInstance } from './dubbo-metadata.js';
+import {
+  consumersOf,
+  type DubboName,
+  dubboName,
+  type NacosApplicationInstance,
+  providersOf,
+  recordsOf,
+  splitApplication,
+} from './dubbo-records.js';
+import { DubboRules, type PlacedService } from './dubbo-rules.js';
+
+export interface DubboOptions {
+  /** The registry's name. */
+  readonly registry: string;
+  readonly includes: (interfaceName: string) => boolean;
+  readonly log: Logger;
+  /** Group of the override rules in the config centre. */
+  readonly configGroup: string;
+}
+
+/** One of Nacos's services that is Dubbo's, as it was last read. */
+interface Part {
+  readonly namespace: string;
+  readonly service: RegistryService;
+  /** Undefined for an application. */
+  readonly name: DubboName | undefined;
+  readonly applications: readonly NacosApplicationInstance[];
+  /** The services that it provides, or provided before it lost its instances. */
+  offers: readonly DubboService[];
+  /** Of an application: what there is beside Dubbo's instances; undefined if that is not shown. */
+  rest?: RegistryService | undefined;
+}
+
+/**
+ * Stands between Nacos's services and the registry's view, and makes one service of all that Dubbo registers for it: providers of an
+ * interface, consumers, and instances of applications, whose metadata says what they provide. What is not Dubbo's passes unchanged.
+ */
+export class DubboServices implements SourceOutput {
+  readonly #options: DubboOptions;
+  readonly #out: SourceOutput;
+  readonly #metadata = new DubboMetadata();
+  readonly #rules: DubboRules;
+  readonly #parts = new Map<string, Part>();
+  /** The parts of each interface, by namespace and name. */
+  readonly #units = new Map<string, Set<Part>>();
+  readonly #told = new Map<string, readonly RegistryService[]>();
+  /** Services that could not be read since the listing was begun. */
+  readonly #unread = new Set<string>();
+  #listings = 0;
+  #signal = AbortSignal.abort();
+
+  constructor(options: DubboOptions, out: SourceOutput) {
+    this.#options = options;
+    this.#out = out;
+    this.#rules = new DubboRules(options.configGroup, options.log);
+  }
+
+  /** A session begins: its client is asked for metadata and rules. @param signal ends it */
+  attach(client: NacosClient, signal: AbortSignal): void {
+    this.#signal = signal;
+    this.#metadata.attach(client);
+    this.#rules.attach(client);
+  }
+
+  /** A document of the config centre changed. */
+  async configured(name: ConfigName): Promise<void> {
+    const why = cause('rules changed');
+    const changed = await this.#rules.changed(name);
+    if (changed !== undefined) this.#tell([unitOf(changed)], why);
+  }
+
+  listing(): Listing {
+    const inner = this.#out.listing();
+    const listed: RegistryService[] = [];
+    this.#unread.clear();
+    return {
+      add: (services) => void listed.push(...services),
+      commit: (why) => void this.#commit(inner, listed, why),
+    };
+  }
+
+  update(changed: readonly RegistryService[], removed: readonly ServiceKey[], why: Cause): void {
+    const shown: RegistryService[] = [];
+    const hidden: ServiceKey[] = [];
+    const dirty = new Set<string>();
+    for (const service of changed) {
+      const part = this.#take(service, dirty);
+      if (part === undefined) shown.push(service);
+      else if (part.name === undefined) this.#loadOne(part, why, dirty);
+    }
+    for (const key of removed) {
+      const part = this.#parts.get(serviceId(key));
+      if (part === undefined) hidden.push(key);
+      else this.#drop(part, dirty);
+    }
+    this.#tell(dirty, why, shown, hidden);
+  }
+
+  unreadable(key: ServiceKey | ServiceName, error: Error): void {
+    const id = serviceId(key);
+    const name = dubboName(key.name);
+    const part = this.#parts.get(id);
+    this.#unread.add(id);
+    if (name !== undefined) {
+      const { interface: interfaceName, ...rest } = name.service;
+      const { registry, namespace } = key;
+      this.#out.unreadable({ registry, namespace, name: interfaceName, ...rest }, error);
+    }
+    if (name === undefined && (part === undefined || part.rest !== undefined)) this.#out.unreadable(key, error);
+    if (name === undefined)
+      for (const unit of unitsOf(part))
+        for (const told of this.#told.get(unit) ?? []) this.#out.unreadable(told.key, error);
+  }
+
+  /** Comes again and again: a time to ask anew for what could not be had. */
+  alive(): void {
+    this.#out.alive();
+    if (!this.#metadata.isRetryDue) return;
+    for (const part of this.#parts.values())
+      if (part.name === undefined && this.#metadata.wanting(placed(part)).length > 0)
+        this.#loadOne(part, cause('metadata'), new Set());
+  }
+
+  state(state: SourceState): void {
+    this.#out.state(state);
+  }
+
+  /** @returns undefined if it is not Dubbo's */
+  #take(service: RegistryService, dirty: Set<string>): Part | undefined {
+    const { namespace } = service.key;
+    const id = serviceId(service.key);
+    const before = this.#parts.get(id);
+    const name = dubboName(service.key.name);
+    const { applications } = name === undefined ? splitApplication(service) : { applications: [] };
+    if (name === undefined && applications.length === 0 && before === undefined) return undefined;
+    const offers = name?.category === 'providers' ? [name.service] : (before?.offers ?? []);
+    const part: Part = { namespace, service, name, applications, offers, rest: before?.rest };
+    // Until now it may have been shown as a service that is not Dubbo's.
+    if (before === undefined && name === undefined) this.#told.set(id, [service]);
+    this.#leave(before, dirty);
+    this.#parts.set(id, part);
+    this.#join(part, dirty);
+    return part;
+  }
+
+  #join(part: Part, dirty: Set<string>): void {
+    for (const unit of unitsOf(part)) {
+      const parts = this.#units.get(unit);
+      if (parts === undefined) this.#units.set(unit, new Set([part]));
+      else parts.add(part);
+      dirty.add(unit);
+    }
+  }
+
+  #drop(part: Part, dirty: Set<string>): void {
+    const id = serviceId(part.service.key);
+    this.#parts.delete(id);
+    dirty.add(id);
+    this.#leave(part, dirty);
+  }
+
+  #leave(part: Part | undefined, dirty: Set<string>): void {
+    for (const unit of unitsOf(part)) {
+      if (part !== undefined) this.#units.get(unit)?.delete(part);
+      dirty.add(unit);
+    }
+  }
+
+  /** Resolves an application's part, at once if all its metadata is known. */
+  #loadOne(part: Part, why: Cause, dirty: Set<string>): void {
+    const wanting = this.#metadata.wanting(placed(part));
+    if (wanting.length === 0) {
+      this.#resolve(part, dirty);
+      return;
+    }
+    const signal = this.#signal;
+    void this.#metadata.load(wanting, signal).then(() => {
+      if (signal.aborted || this.#parts.get(serviceId(part.service.key)) !== part) return;
+      const late = new Set<string>();
+      this.#resolve(part, late);
+      this.#tell(late, why);
+    });
+  }
+
+  /** Finds out what an application provides now, and what is left of the service of its name. */
+  #resolve(part: Part, dirty: Set<string>): void {
+    const { service, applications } = part;
+    const offers = new Map<string, DubboService>();
+    const { rest } = splitApplication(service);
+    const rejected: Rejection[] = [...rest.rejected];
+    for (const [i, one] of placed(part).entries()) {
+      const found = this.#metadata.find(one);
+      if (found instanceof Error)
+        rejected.push({
+          record: applications[i]?.raw.id ?? '',
+          reason: `what it provides is not known: ${found.message}`,
+        });
+      else for (const offer of found.services) offers.set(JSON.stringify(offer.service), offer.service);
+    }
+    this.#leave(part, dirty);
+    if (applications.length > 0)
+      part.offers = [...offers.values()].filter((offer) => this.#options.includes(offer.interface));
+    const isPlain = rest.instances.length > 0 || rejected.length > 0;
+    part.rest = isPlain ? { ...rest, rejected: rejected.sort((a, b) => compareText(a.record, b.record)) } : undefined;
+    this.#join(part, dirty);
+    dirty.add(serviceId(service.key));
+  }
+
+  /** Tells of interfaces, and of the rests of applications, that may have changed. */
+  #tell(
+    dirty: Iterable<string>,
+    why: Cause,
+    changed: readonly RegistryService[] = [],
+    removed: readonly ServiceKey[] = [],
+  ): void {
+    const ids = [...dirty];
+    this.#watch(ids, why);
+    const all = [...changed];
+    const gone = [...removed];
+    for (const id of ids) {
+      const before = this.#told.get(id) ?? [];
+      const after = this.#parts.has(id) ? this.#restOf(id) : this.#evaluate(id);
+      const known = new Map(before.map((one) => [serviceId(one.key), one]));
+      all.push(...after.filter((one) => !isDeepStrictEqual(known.get(serviceId(one.key)), one)));
+      for (const one of after) known.delete(serviceId(one.key));
+      gone.push(...[...known.values()].map(({ key }) => key));
+      this.#remember(id, after);
+    }
+    if (all.length + gone.length > 0) this.#out.update(all, gone, why);
+  }
+
+  #remember(id: string, services: readonly RegistryService[]): void {
+    if (services.length === 0) this.#told.delete(id);
+    else this.#told.set(id, services);
+  }
+
+  #restOf(id: string): RegistryService[] {
+    const rest = this.#parts.get(id)?.rest;
+    return rest === undefined ? [] : [rest];
+  }
+
+  /** Rules of services that are new are read behind the news of the services themselves. */
+  #watch(units: readonly string[], why: Cause): void {
+    const unwatched = this.#rules.unwatched(units.flatMap((unit) => this.#offered(unit)));
+    if (unwatched.length === 0) return;
+    const signal = this.#signal;
+    void this.#rules.watch(unwatched).then(() => {
+      if (!signal.aborted) this.#tell(new Set(unwatched.map(unitOf)), why);
+    });
+  }
+
+  #offered(unit: string): PlacedService[] {
+    const found = new Map<string, PlacedService>();
+    for (const { namespace, offers } of this.#units.get(unit) ?? [])
+      for (const service of offers)
+        if (unitOf({ namespace, service }) === unit) found.set(JSON.stringify(service), { namespace, service });
+    return [...found.values()];
+  }
+
+  /** The services of one interface. */
+  #evaluate(unit: string): RegistryService[] {
+    const offered = this.#offered(unit);
+    const [first] = offered;
+    if (first === undefined) return [];
+    const { namespace, service } = first;
+    const parts = [...(this.#units.get(unit) ?? [])].sort((a, b) =>
+      compareText(serviceId(a.service.key), serviceId(b.service.key)),
+    );
+    const named = (category: DubboName['category']) => parts.filter(({ name }) => name?.category === category);
+    const records: InterfaceRecords = {
+      registry: this.#options.registry,
+      namespace,
+      interface: service.interface,
+      providers: named('providers').flatMap((part) => providersOf(part.service)),
+      applications: parts.flatMap((part) => this.#recordsOf(service.interface, part)),
+      consumers: named('consumers').flatMap((part) => (part.name ? consumersOf(part.service, part.name) : [])),
+      otherwise: offered.map((one) => one.service),
+      rules: offered.flatMap((one) => this.#rules.overrides(one)),
+      notes: offered.flatMap((one) => this.#rules.routers(one)),
+      rejected: parts.flatMap((part) => (part.name === undefined ? [] : part.service.rejected)),
+    };
+    const { services } = fold(records);
+    const has = ({ group, version }: DubboService) =>
+      services.some(({ key }) => key.group === group && key.version === version);
+    const empty = offered.filter((one) => !has(one.service)).map((one) => one.service);
+    if (empty.length === 0) return services;
+    // Fold shows services without a record only where there is no record at all.
+    const bare = { ...records, providers: [], applications: [], rules: [], notes: [], rejected: [], otherwise: empty };
+    return [...services, ...fold(bare).services];
+  }
+
+  #recordsOf(interfaceName: string, part: Part) {
+    return placed(part).flatMap((one, i) => {
+      const metadata: ApplicationMetadata | Error = this.#metadata.find(one);
+      const instance = part.applications[i];
+      return metadata instanceof Error || instance === undefined ? [] : recordsOf(interfaceName, instance, metadata);
+    });
+  }
+
+  /** A listing is complete when what its applications provide is known, and the rules of its services. */
+  async #commit(inner: Listing, listed: readonly RegistryService[], why: Cause): Promise<void> {
+    const turn = ++this.#listings;
+    const signal = this.#signal;
+    const dirty = new Set<string>();
+    const ids = new Set(listed.map(({ key }) => serviceId(key)));
+    for (const [id, part] of this.#parts) if (!ids.has(id) && !this.#unread.has(id)) this.#drop(part, dirty);
+    const plain = listed.filter((service) => this.#take(service, dirty) === undefined);
+    const applications = () => [...this.#parts.values()].filter(({ name }) => name === undefined);
+    const wanting = this.#metadata.wanting(applications().flatMap(placed));
+    if (wanting.length > 0) await this.#metadata.load(wanting, signal);
+    for (const part of applications()) this.#resolve(part, dirty);
+    this.#metadata.keep(applications().flatMap(placed));
+    const unwatched = this.#rules.unwatched([...this.#units.keys()].flatMap((unit) => this.#offered(unit)));
+    if (unwatched.length > 0) await this.#rules.watch(unwatched);
+    // Another listing has been begun, or will be.
+    if (turn !== this.#listings || signal.aborted) return;
+    this.#told.clear();
+    for (const id of [...this.#units.keys(), ...this.#parts.keys()])
+      this.#remember(id, this.#parts.has(id) ? this.#restOf(id) : this.#evaluate(id));
+    inner.add([...plain, ...[...this.#told.values()].flat()]);
+    inner.commit(why);
+  }
+}
+
+function placed({ namespace, applications }: Part): PlacedInstance[] {
+  return applications.map(({ instance }) => ({ namespace, instance }));
+}
+
+/** An interface of one namespace. A rest is known by its service's id, which has more parts. */
+function unitOf({ namespace, service }: PlacedService): string {
+  return JSON.stringify([namespace, service.interface]);
+}
+
+function unitsOf(part: Part | undefined): Set<string> {
+  if (part === undefined) return new Set();
+  const { namespace, name, offers } = part;
+  const services = name === undefined ? offers : [name.service];
+  return new Set(services.map((service) => unitOf({ namespace, service })));
+}
