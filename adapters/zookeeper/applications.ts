@@ -3,6 +3,7 @@ import {
   type ApplicationMetadata,
   parseApplicationMetadata,
   parseMapping,
+  type ServiceNote,
 } from '#adapters/dubbo/index.js';
 import { reasonOf } from '#model/reason.js';
 import type { Rejection } from '#model/service.js';
@@ -10,16 +11,18 @@ import type { Cause } from '#sources/contract.js';
 import type { Followed, Following } from './follow.js';
 import type { Entry, Instances } from './instances.js';
 import { type LevelListener, type Said, said } from './level.js';
+import { LocalMetadata } from './localmetadata.js';
 import { below, nameOf, reconcile } from './paths.js';
 import { Relation } from './relation.js';
 
 export interface ApplicationContent {
-  /** Instances of the applications that provide an interface, each with its metadata where the metadata centre has it. */
+  /** Instances of the applications that provide an interface, each with its metadata where the metadata centre or the instance itself tells it. */
   readonly instances: readonly {
     readonly instance: ApplicationInstance;
     readonly metadata: ApplicationMetadata | undefined;
   }[];
   readonly rejected: readonly Rejection[];
+  readonly notes: readonly ServiceNote[];
 }
 
 /** A document, or why it is none. */
@@ -44,13 +47,18 @@ export class ApplicationLevel {
   readonly #mapped = new Relation();
   readonly #provided = new Relation();
   readonly #mappingList: Followed<readonly string[]>;
+  readonly #local: LocalMetadata;
 
-  /** @param metadata znode that holds `metadata` and `mapping` */
+  /**
+   * @param metadata znode that holds `metadata` and `mapping`
+   * @param retry ms until an instance that has not answered is asked again for its metadata
+   */
   constructor(
     following: Following,
     instances: Instances,
     metadata: string,
     includes: (name: string) => boolean,
+    retry: number,
     why: Cause,
     listener: LevelListener,
   ) {
@@ -59,6 +67,9 @@ export class ApplicationLevel {
     this.#metadata = metadata;
     this.#includes = includes;
     this.#listener = listener;
+    this.#local = new LocalMetadata(following, retry, (application, cause) =>
+      this.#applicationChanged(application, cause),
+    );
     instances.listen({
       changed: (application, cause) => this.#applicationChanged(application, cause),
       failed: listener.failed,
@@ -82,19 +93,22 @@ export class ApplicationLevel {
     if (mapped.kind === 'nothing' && applications.size === 0) return mapped;
     const instances: ApplicationContent['instances'][number][] = [];
     const rejected: Rejection[] = [];
+    const notes: ServiceNote[] = [];
     for (const application of [...applications].sort()) {
       const entries = this.#instances.read(application);
       if (entries.kind === 'nothing') continue;
       if (entries.kind !== 'something') return entries;
-      const found = readApplication(application, entries.value, this.#revisions.get(application));
+      const found = this.#read(application, entries.value);
       if (found.kind !== 'something') return found;
       instances.push(...found.value.instances);
       rejected.push(...found.value.rejected);
+      notes.push(...found.value.notes);
     }
-    return { kind: 'something', value: { instances, rejected } };
+    return { kind: 'something', value: { instances, rejected, notes } };
   }
 
   stop(): void {
+    this.#local.stop();
     this.#instances.stop();
     this.#mappingList.stop();
     for (const mapping of this.#mappings.values()) mapping.stop();
@@ -134,9 +148,13 @@ export class ApplicationLevel {
   #applicationChanged(application: string, cause: Cause): void {
     const before = this.#interfacesOf(application);
     const wanted = new Set<string>();
-    for (const entry of this.#instances.last(application))
-      if (entry.kind === 'dubbo' && entry.instance.remoteMetadata && entry.instance.revision !== '')
-        wanted.add(entry.instance.revision);
+    const local: ApplicationInstance[] = [];
+    for (const entry of this.#instances.last(application)) {
+      if (entry.kind !== 'dubbo' || entry.instance.revision === '') continue;
+      if (entry.instance.remoteMetadata) wanted.add(entry.instance.revision);
+      else local.push(entry.instance);
+    }
+    this.#local.sync(application, local);
     const revisions: Revisions = this.#revisions.get(application) ?? new Map();
     reconcile(
       revisions,
@@ -152,8 +170,45 @@ export class ApplicationLevel {
     );
     if (revisions.size > 0) this.#revisions.set(application, revisions);
     else this.#revisions.delete(application);
-    this.#provided.set(application, providedBy(revisions).filter(this.#includes));
+    const all = [...metadataIn(revisions), ...this.#local.answers(application)];
+    const names = all.flatMap(({ services }) => services.map(({ service }) => service.interface));
+    this.#provided.set(application, [...new Set(names)].filter(this.#includes));
     for (const name of new Set([...before, ...this.#interfacesOf(application)])) this.#listener.changed(name, cause);
+  }
+
+  #read(application: string, entries: ReadonlyMap<string, Entry>): Said<ApplicationContent> {
+    const instances: ApplicationContent['instances'][number][] = [];
+    const rejected: Rejection[] = [];
+    const notes: ServiceNote[] = [];
+    for (const [child, entry] of entries) {
+      const record = `${application}/${child}`;
+      if (entry.kind === 'malformed') rejected.push({ record, reason: entry.reason });
+      if (entry.kind !== 'dubbo') continue;
+      const { instance } = entry;
+      const found = this.#metadataOf(instance);
+      if (found.kind === 'unknown' || found.kind === 'unreadable') return found;
+      if (found.kind === 'nothing') instances.push({ instance, metadata: undefined });
+      else if ('value' in found.value) instances.push({ instance, metadata: found.value.value });
+      else if (instance.remoteMetadata)
+        rejected.push({ record: `${application}/${instance.revision}`, reason: found.value.reason });
+      else {
+        instances.push({ instance, metadata: undefined });
+        notes.push({ note: { record, text: `group and version as once published: ${found.value.reason}` } });
+      }
+    }
+    return { kind: 'something', value: { instances, rejected, notes } };
+  }
+
+  #metadataOf(instance: ApplicationInstance): Said<Parsed<ApplicationMetadata>> {
+    if (instance.revision === '') return { kind: 'nothing' };
+    if (instance.remoteMetadata) {
+      const revision = this.#revisions.get(instance.application)?.get(instance.revision);
+      return revision === undefined ? { kind: 'nothing' } : said(revision.content);
+    }
+    const answer = this.#local.read(instance);
+    if (answer.kind === 'unknown') return answer;
+    const value = answer.kind === 'metadata' ? { value: answer.metadata } : { reason: answer.error.message };
+    return { kind: 'something', value };
   }
 
   #interfacesOf(application: string): Set<string> {
@@ -161,33 +216,8 @@ export class ApplicationLevel {
   }
 }
 
-function readApplication(
-  application: string,
-  entries: ReadonlyMap<string, Entry>,
-  revisions: Revisions | undefined,
-): Said<ApplicationContent> {
-  const instances: ApplicationContent['instances'][number][] = [];
-  const rejected: Rejection[] = [];
-  for (const [child, entry] of entries) {
-    if (entry.kind === 'malformed') rejected.push({ record: `${application}/${child}`, reason: entry.reason });
-    if (entry.kind !== 'dubbo') continue;
-    const { instance } = entry;
-    const revision = instance.remoteMetadata ? revisions?.get(instance.revision) : undefined;
-    const metadata: Said<Parsed<ApplicationMetadata>> = revision ? said(revision.content) : { kind: 'nothing' };
-    if (metadata.kind === 'unknown' || metadata.kind === 'unreadable') return metadata;
-    if (metadata.kind === 'nothing') instances.push({ instance, metadata: undefined });
-    else if ('value' in metadata.value) instances.push({ instance, metadata: metadata.value.value });
-    else rejected.push({ record: `${application}/${instance.revision}`, reason: metadata.value.reason });
-  }
-  return { kind: 'something', value: { instances, rejected } };
-}
-
-function providedBy(revisions: Revisions): string[] {
-  const names = new Set<string>();
-  for (const { last } of revisions.values())
-    if (last !== undefined && 'value' in last)
-      for (const { service } of last.value.services) names.add(service.interface);
-  return [...names];
+function* metadataIn(revisions: Revisions): Iterable<ApplicationMetadata> {
+  for (const { last } of revisions.values()) if (last !== undefined && 'value' in last) yield last.value;
 }
 
 function parsed<T>(parse: (text: string) => T): (text: string) => Parsed<T> {

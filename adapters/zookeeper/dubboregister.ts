@@ -33,6 +33,8 @@ export interface DubboOptions {
   readonly includes: (interfaceName: string) => boolean;
   /** Knows which instances in persistent znodes are dead; undefined: nobody looks. */
   readonly persistent: PersistentNodes | undefined;
+  /** ms until an instance that has not answered is asked again for its metadata. */
+  readonly retry: number;
   readonly log: Logger;
 }
 
@@ -70,7 +72,7 @@ export class DubboRegister implements Register {
     });
     if (interfaces) this.#interfaces = new InterfaceLevel(following, root, includes, persistent, why, level);
     if (instances !== undefined)
-      this.#applications = new ApplicationLevel(following, instances, metadata, includes, why, level);
+      this.#applications = new ApplicationLevel(following, instances, metadata, includes, options.retry, why, level);
   }
 
   names(): Iterable<string> {
@@ -88,10 +90,9 @@ export class DubboRegister implements Register {
       this.#definitions.delete(name);
       return { kind: 'gone' };
     }
-    const contents: Contents = {
-      ...(direct.kind === 'something' ? direct.value : { providers: [], consumers: [], rules: [], notes: [] }),
-      ...(given.kind === 'something' ? given.value : { instances: [], rejected: [] }),
-    };
+    const registered = direct.kind === 'something' ? direct.value : noInterface;
+    const provided = given.kind === 'something' ? given.value : noApplication;
+    const contents = { ...registered, ...provided, notes: [...registered.notes, ...provided.notes] };
     const folded = this.#fold(name, contents, [], told.keys);
     if (!folded.wantsDefinitions) {
       this.#stopWaiting(name);
@@ -150,12 +151,9 @@ export class DubboRegister implements Register {
     const rules = [...contents.rules, ...documents.rules];
     const notes = [...contents.notes, ...documents.notes];
     const records = { providers, applications, consumers, otherwise, rules, notes, rejected };
-    const folded = fold({ registry: this.#options.registry, interface: name, ...records });
+    const folded = fold({ registry: this.#options.registry, namespace: this.namespace, interface: name, ...records });
     const { persistent } = this.#options;
-    const services = folded.services.map((one) => {
-      const service = { ...one, key: { ...one.key, namespace: this.namespace } };
-      return persistent?.annotate(service) ?? service;
-    });
+    const services = folded.services.map((service) => persistent?.annotate(service) ?? service);
     return { ...folded, services };
   }
 
@@ -169,6 +167,9 @@ export class DubboRegister implements Register {
     return definitions.read();
   }
 }
+
+const noInterface: InterfaceContent = { providers: [], consumers: [], rules: [], notes: [] };
+const noApplication: ApplicationContent = { instances: [], rejected: [], notes: [] };
 
 type Contents = InterfaceContent & ApplicationContent;
 

@@ -190,6 +190,16 @@ export class Following {
     if (this.#loading.size > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
+  /** Something else that has to be over before all is loaded. */
+  await(promise: Promise<unknown>): void {
+    this.#loading.add(promise);
+    const over = () => {
+      this.#loading.delete(promise);
+      this.#tellLoaded();
+    };
+    promise.then(over, over);
+  }
+
   /** Follows the names of a znode's children, in order. */
   children(path: string, doubt: Doubt, why: Cause, changed: (cause: Cause) => void): Followed<readonly string[]> {
     const reading: Reading<readonly string[]> = {
@@ -234,9 +244,7 @@ export class Following {
       if (!this.#loading.delete(followed)) return;
       if (isStarted) this.#running--;
       this.#startNext();
-      if (this.#loading.size > 0) return;
-      for (const resolve of this.#waiting) resolve();
-      this.#waiting = [];
+      this.#tellLoaded();
     };
     const followed = new Followed(this.#client, path, reading, doubt, why, changed, this.#unreadableRetry, loaded);
     const start = () => {
@@ -249,6 +257,12 @@ export class Following {
     this.#queue.push(start);
     this.#startNext();
     return followed;
+  }
+
+  #tellLoaded(): void {
+    if (this.#loading.size > 0) return;
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting = [];
   }
 
   #startNext(): void {

@@ -16,7 +16,7 @@ import { SpringRegister } from './springregister.js';
 
 /** In ms. */
 export interface Pauses {
-  /** Until a znode that could not be read is asked again. */
+  /** Until a znode that could not be read is asked again; or an instance for its metadata, at first. */
   readonly unreadable: number;
   /** Between two connections to an instance in a persistent znode. */
   readonly probes: number;
@@ -109,7 +109,12 @@ export class ZooKeeperSource implements Source {
     const registers: Register[] = roots.map((root) => {
       const instances = applications && root === home ? instancesAt(applications.root) : undefined;
       const options = { registry, root, metadata: root === home ? metadata : root, interfaces: dubbo !== undefined };
-      return new DubboRegister({ ...options, instances, includes, persistent, log }, following, why, listener);
+      return new DubboRegister(
+        { ...options, instances, includes, persistent, retry: this.#pauses.unreadable, log },
+        following,
+        why,
+        listener,
+      );
     });
     if (springCloud !== undefined)
       registers.push(new SpringRegister(registry, instancesAt(springCloud.root), includes, persistent, listener));
