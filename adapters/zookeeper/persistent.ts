@@ -7,7 +7,13 @@ import { below } from './paths.js';
 
 /** Znodes that are looked at, and endpoints that are asked, in one step, and the ms between two steps. */
 const batch = 40;
-const stepPause = 200;
+const stepPause = 100;
+
+/** Each endpoint makes the pause between two rounds at least so many ms long. */
+const pauseEach = 30;
+
+/** ms in which news of one znode's instances gather: a process that has died had many. */
+const gathering = 1_000;
 
 /** The instances below one znode. */
 interface Folder {
@@ -45,8 +51,10 @@ export class PersistentNodes {
   #dead = 0;
   /** Endpoints that are being asked. */
   #asking = 0;
+  readonly #news = new Map<Folder, Cause>();
   #step: NodeJS.Timeout | undefined;
   #round: NodeJS.Timeout | undefined;
+  #telling: NodeJS.Timeout | undefined;
   #stopped = false;
 
   /** @param pause ms between two rounds of connections */
@@ -97,6 +105,7 @@ export class PersistentNodes {
     this.#stopped = true;
     clearTimeout(this.#step);
     clearTimeout(this.#round);
+    clearTimeout(this.#telling);
     this.#prober.close();
   }
 
@@ -137,11 +146,12 @@ export class PersistentNodes {
 
   #nextRound(): void {
     if (this.#stopped || this.#asking + this.#unasked.length > 0 || this.#registered.size === 0) return;
+    const pause = Math.max(this.#roundPause, this.#registered.size * pauseEach);
     this.#round ??= setTimeout(() => {
       this.#round = undefined;
       this.#unasked = [...this.#registered.values()];
       this.#go();
-    }, this.#roundPause);
+    }, pause);
   }
 
   async #lookAt(node: Node): Promise<void> {
@@ -169,7 +179,15 @@ export class PersistentNodes {
     registered.deadSince = isDead ? begun : undefined;
     this.#dead += isDead ? 1 : -1;
     const why = cause(isDead ? 'persistent and dead' : 'persistent and alive again');
-    for (const { changed } of new Set([...registered.nodes].map(({ folder }) => folder))) changed(why);
+    for (const { folder } of registered.nodes) if (!this.#news.has(folder)) this.#news.set(folder, why);
+    this.#telling ??= setTimeout(() => this.#tell(), gathering);
+  }
+
+  #tell(): void {
+    this.#telling = undefined;
+    const news = [...this.#news];
+    this.#news.clear();
+    for (const [{ changed }, why] of news) changed(why);
   }
 }
 

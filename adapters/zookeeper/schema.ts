@@ -70,11 +70,11 @@ export const fields = {
     .prefault({})
     .meta({ description: "Spring Cloud's applications: <root>/<application>/<instance>; off leaves them out" }),
   probe: z
-    .union([z.literal('tcp'), off])
+    .union([z.literal('tcp'), z.literal(['off', false]).transform(() => 'off' as const)])
     .default('tcp')
     .meta({
       description:
-        'Whether instances in persistent znodes get a TCP connection now and then, to note those that are dead',
+        'Opens TCP connections to instances in persistent znodes now and then, and notes those that are dead',
     }),
 };
 

@@ -163,7 +163,8 @@ export class Session {
 
   /** A server that cannot be reached at the very first attempt is not waited for: the reason is more useful. */
   #failed(error: Error): void {
-    const reason = reasonOf(error);
+    // OpenSSL's end in a line feed.
+    const reason = reasonOf(error).trim();
     if (!this.#failures.includes(reason)) this.#failures.push(reason);
     if (!this.#everConnected && this.#failures.length >= this.#options.servers.length)
       this.#end(new Error(`${this.#places()} cannot be reached${this.#reasons()}`));

@@ -57,7 +57,7 @@ export class ZooKeeperSource implements Source {
     });
     const following = new Following(client, this.#pauses.unreadable);
     const persistent =
-      this.#config.probe === undefined ? undefined : new PersistentNodes(client, new Prober(), this.#pauses.probes);
+      this.#config.probe === 'off' ? undefined : new PersistentNodes(client, new Prober(), this.#pauses.probes);
     let reader: Reader | undefined;
     const read = async () => {
       await client.open();

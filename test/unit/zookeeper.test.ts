@@ -18,6 +18,7 @@ describe('ZooKeeper configuration', () => {
       dubbo: { root: ['/dubbo'] },
       applications: { root: '/services' },
       springCloud: { root: '/services' },
+      probe: 'tcp',
     });
   });
 
@@ -26,6 +27,7 @@ describe('ZooKeeper configuration', () => {
     expect(found.dubbo).to.equal(undefined);
     expect(found.applications).to.deep.equal({ root: '/a/b', metadata: '/m' });
     expect(schema.parse({ servers: ['zk'], applications: false }).applications).to.equal(undefined);
+    for (const probe of ['off', false] as const) expect(schema.parse({ servers: ['zk'], probe }).probe).to.equal('off');
   });
 
   it('refuses what is no znode', () => {

@@ -6,6 +6,7 @@ import {
   startDubboConsumer,
   startDubboProvider,
 } from '#test/servers/dubbo.js';
+import { startDubbo27 } from '#test/servers/dubbo27.js';
 import { until } from '#test/servers/probes.js';
 import { requireServers } from '#test/servers/require.js';
 import { startZookeeper, type Zookeeper } from '#test/servers/zookeeper.js';
@@ -18,7 +19,7 @@ describe('ZooKeeper source with real Dubbo applications', function () {
   let reading: Reading;
 
   before(async function () {
-    await requireServers(this, 'zookeeper', 'dubbo');
+    await requireServers(this, 'zookeeper', 'dubbo', 'dubbo27');
     server = await startZookeeper();
     writer = await new Writer(server.port).open();
   });
@@ -83,6 +84,68 @@ describe('ZooKeeper source with real Dubbo applications', function () {
       expect(new Set(reading.changes.flatMap(({ ids }) => ids))).to.have.lengthOf(1);
     });
   }
+
+  it('asks a provider itself for what no znode says', async () => {
+    for (const protocol of ['dubbo', 'tri'] as const)
+      await withProvider({ mode: 'instance', protocol, group: 'g1', version: '1.0.0', weight: 50 }, async (one) => {
+        await reading.sees(GREETER, { 'g1/1.0.0': [`${protocol}://${one.address}`] });
+        // Nothing is left of group and version but the provider's own word.
+        await writer.removeAll(`/dubbo/metadata/${GREETER}`);
+        const late = new Reading({ servers: [server.connectString] });
+        await late.sees(GREETER, { 'g1/1.0.0': [`${protocol}://${one.address}`] });
+        expect(late.services(GREETER)[0]?.instances[0]).to.include({ weight: 50 });
+        expect(late.services(GREETER)[0]?.notes).to.equal(undefined);
+        await late.stop();
+      });
+  });
+
+  it('takes what was published, and says so, where the provider cannot be asked; and asks again', async () => {
+    await withProvider({ mode: 'instance', group: 'g1', version: '1.0.0' }, async (provider) => {
+      await reading.sees(GREETER, { 'g1/1.0.0': [`dubbo://${provider.address}`] });
+      provider.pause();
+      const late = new Reading({ servers: [server.connectString], probe: 'off' }, [], {
+        unreadable: 500,
+        probes: 60_000,
+      });
+      try {
+        await late.sees(GREETER, { 'g1/1.0.0': [`dubbo://${provider.address}`] });
+        const text = () => late.services(GREETER)[0]?.notes?.[0]?.text ?? '';
+        await until('the reason', () => text().includes('no answer within'));
+        console.log(`      ${text()}`);
+        provider.resume();
+        await until('an answer', () => text() === '');
+      } finally {
+        provider.resume();
+        await late.stop();
+      }
+    });
+  });
+
+  it('reads Dubbo 2.7, each of its protocols, below a root of its own', async () => {
+    const roots = new Reading({ servers: [server.connectString], dubbo: { root: ['/dubbo', '/own/dubbo27'] } });
+    const old = await startDubbo27({
+      zookeeper: server.connectString,
+      protocols: 'dubbo,rmi',
+      root: 'own/dubbo27',
+      group: 'g1',
+      version: '1.0.0',
+      weight: 50,
+    });
+    try {
+      await roots.sees(GREETER, { 'g1/1.0.0': [`dubbo://${old.address}`] });
+      await until('the other protocol', () => roots.services(GREETER)[0]?.rejected.length === 1);
+      const [service] = roots.services(GREETER);
+      expect(service?.key.namespace).to.equal('own/dubbo27');
+      expect(service?.rejected[0]?.reason).to.include('protocol "rmi" cannot be carried');
+      expect(service?.instances[0]).to.include({ weight: 50, status: 'UP' });
+      expect(service?.instances[0]?.metadata).to.include({ application: 'greet-27', release: '2.7.23' });
+      expect(reading.of(GREETER)).to.equal(undefined);
+    } finally {
+      await old.stop();
+    }
+    await roots.sees(GREETER, { 'g1/1.0.0': [] });
+    await roots.stop();
+  });
 
   it('moves from the interface level to the application level without a change of the service', async () => {
     await withProvider({ mode: 'interface' }, async (old) => {

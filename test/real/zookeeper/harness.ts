@@ -4,7 +4,7 @@ import { pino } from 'pino';
 import { z } from 'zod';
 import { Driver } from '#adapters/zookeeper/driver.js';
 import { fields } from '#adapters/zookeeper/schema.js';
-import { ZooKeeperSource } from '#adapters/zookeeper/source.js';
+import { type Pauses, ZooKeeperSource } from '#adapters/zookeeper/source.js';
 import { RegistryView, type ViewChange } from '#catalog/view.js';
 import { nameFilter } from '#config/fields.js';
 import type { RegistryService } from '#model/service.js';
@@ -18,11 +18,11 @@ export class Reading {
   readonly #supervisor: Supervisor;
 
   /** @param config as in the configuration file, but for what all registries share */
-  constructor(config: z.input<z.ZodObject<typeof fields>>, exclude: readonly string[] = []) {
+  constructor(config: z.input<z.ZodObject<typeof fields>>, exclude: readonly string[] = [], pauses?: Pauses) {
     const log = pino({ level: process.env.PONTOON_TEST_LOG ?? 'silent' });
     this.view = new RegistryView('zk', (change) => this.changes.push(change));
     const context = { registry: 'zk', log, includes: nameFilter(undefined, exclude) };
-    const source = new ZooKeeperSource(z.strictObject(fields).parse(config), context);
+    const source = new ZooKeeperSource(z.strictObject(fields).parse(config), context, pauses);
     this.#supervisor = new Supervisor(source, { view: this.view, staleAfter: 60_000, log });
     this.#supervisor.start();
   }

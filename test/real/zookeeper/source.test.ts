@@ -18,6 +18,12 @@ function digest(username: string, id: string) {
   return [new ACL(Permission.ALL, new Id('digest', `${username}:${id}`))];
 }
 
+/** What anybody may do. */
+function world(permissions: number) {
+  const { ACL, Id } = zookeeper;
+  return [new ACL(permissions, new Id('world', 'anyone'))];
+}
+
 describe('ZooKeeper source', function () {
   this.timeout(60_000);
   let server: Zookeeper;
@@ -161,6 +167,46 @@ describe('ZooKeeper source', function () {
     await writer.remove(other);
     await reading.sees('shop.Other', { '/': [] });
     await writer.removeAll('/dubbo/shop.Other');
+  });
+
+  it('asks again for what may not be read, and follows on when it may', async () => {
+    const { ALL, READ } = zookeeper.Permission;
+    const id = `zk/dubbo/*/${greeter}/*`;
+    await writer.create(provider('10.0.0.1:20880', '&version=1.0.0'));
+    await writer.create(provider('10.0.0.2:20880', '&group=g'));
+    await writer.protect(`/dubbo/${greeter}/providers`, world(ALL & ~READ));
+    const late = new Reading({ servers: [server.connectString] }, [], { unreadable: 200, probes: 60_000 });
+    try {
+      await late.is('live');
+      expect(late.view.unreadable.has(id)).to.equal(true);
+      await writer.protect(`/dubbo/${greeter}/providers`, world(ALL));
+      const both = { '/1.0.0': ['dubbo://10.0.0.1:20880'], 'g/': ['dubbo://10.0.0.2:20880'] };
+      await late.sees(greeter, both);
+      expect(late.view.unreadable.has(id)).to.equal(false);
+      await writer.remove(provider('10.0.0.2:20880', '&group=g'));
+      await late.sees(greeter, { '/1.0.0': ['dubbo://10.0.0.1:20880'] });
+    } finally {
+      await late.stop();
+    }
+  });
+
+  it('keeps the services of several roots apart', async () => {
+    const canary = urlNode('/dubbo-canary', greeter, `dubbo://10.0.0.9:1/${greeter}`);
+    await writer.create(provider('10.0.0.1:20880'));
+    await writer.create(canary);
+    const both = new Reading({ servers: [server.connectString], dubbo: { root: ['/dubbo', '/dubbo-canary'] } });
+    const byRoot = () =>
+      Object.fromEntries(both.services(greeter).map(({ key, instances }) => [key.namespace, instances[0]?.address]));
+    try {
+      await both.is('live');
+      expect(byRoot()).to.deep.equal({ dubbo: '10.0.0.1', 'dubbo-canary': '10.0.0.9' });
+      await writer.remove(canary);
+      await until('one emptied', () => byRoot()['dubbo-canary'] === undefined);
+      expect(byRoot().dubbo).to.equal('10.0.0.1');
+    } finally {
+      await both.stop();
+    }
+    expect(reading.of(greeter)).to.deep.equal({ '/': ['dubbo://10.0.0.1:20880'] });
   });
 
   it('loses nothing while its server is restarted, and follows on', async () => {
