@@ -130,6 +130,7 @@ export class DubboServices implements SourceOutput {
   /** Comes again and again: a time to ask anew for what could not be had. */
   alive(): void {
     this.#out.alive();
+    if (this.#rules.isRetryDue) this.#watch([...this.#units.keys()], cause('rules'));
     if (!this.#metadata.isRetryDue) return;
     for (const part of this.#parts.values())
       if (part.name === undefined && this.#metadata.wanting(placed(part)).length > 0)
