@@ -3,6 +3,7 @@ import { compareText } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
 import type { Instance, Metadata, RegistryService, Rejection, ServiceKey } from '#model/service.js';
 import { isObject } from '#sources/json.js';
+import { dubboName } from './dubbo-records.js';
 
 /**
  * Reads what Nacos says of one service: the ServiceInfo of a gRPC answer or push, or the answer of `/v1/ns/instance/list`. An instance that
@@ -17,10 +18,12 @@ export function decodeService(key: ServiceKey, info: unknown, clusters?: readonl
     throw new Error(`expected a service with its list of hosts, found ${short(JSON.stringify(info) ?? 'nothing')}`);
   const rejected: Rejection[] = [];
   const byEndpoint = new Map<string, Instance>();
+  // Dubbo's consumers register port 0.
+  const portOf = dubboName(key.name)?.category === 'consumers' ? () => 0 : parsePort;
   hosts.forEach((host: unknown, index) => {
     try {
       if (clusters !== undefined && isObject(host) && !clusters.includes(clusterOf(host) || 'DEFAULT')) return;
-      const instance = decodeInstance(host);
+      const instance = decodeInstance(host, portOf);
       const endpoint = `${instance.address} ${instance.ports[0]?.number}`;
       const other = byEndpoint.get(endpoint);
       // One address and port may stand in two clusters, and is one endpoint all the same.
@@ -52,11 +55,11 @@ function clusterOf({ clusterName }: Readonly<Record<string, unknown>>): string {
 }
 
 /** @throws Error that says what is wrong with it */
-function decodeInstance(host: unknown): Instance {
+function decodeInstance(host: unknown, portOf: (value: unknown) => number): Instance {
   if (!isObject(host)) throw new Error(`expected an instance, found ${short(JSON.stringify(host))}`);
   if (typeof host.ip !== 'string') throw new Error(`ip is ${short(JSON.stringify(host.ip) ?? 'missing')}`);
   const address = parseAddress(host.ip).text;
-  const number = parsePort(host.port);
+  const number = portOf(host.port);
   const weight = host.weight ?? 1;
   if (typeof weight !== 'number' || !Number.isFinite(weight) || weight < 0)
     throw new Error(`weight ${short(JSON.stringify(weight))} is not a number from 0 on`);

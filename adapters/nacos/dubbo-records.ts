@@ -34,12 +34,14 @@ export function isRead({ category }: DubboName): boolean {
   return category === 'providers' || category === 'consumers';
 }
 
-/** The providers of a service `providers:...`. */
-export function providersOf(service: RegistryService): ProviderRecord[] {
+/** The providers of a service `providers:...`; what one does not say of itself is in the name. */
+export function providersOf(service: RegistryService, { service: named }: DubboName): ProviderRecord[] {
+  const known = Object.entries(named).filter(([, value]) => value !== '');
   return service.instances.map((instance) => {
     const { id, address, metadata, ports } = instance;
-    const { protocol = 'dubbo', path = '' } = metadata;
-    const data = { protocol, host: address, port: ports[0]?.number ?? 0, path, params: metadata, record: id };
+    const params = { ...Object.fromEntries(known), ...metadata };
+    const { protocol = 'dubbo', path = named.interface } = metadata;
+    const data = { protocol, host: address, port: ports[0]?.number ?? 0, path, params, record: id };
     return asNacosSays(readProvider(data), instance);
   });
 }

@@ -18,6 +18,12 @@ export interface PlacedService {
   readonly service: DubboService;
 }
 
+/** ms before what could not be read is asked for again. */
+const patience = 30_000;
+
+/** What Nacos takes for a document's name; services of other names have none. */
+const dataId = /^[\w.:-]{1,256}$/;
+
 /** The override rules of Dubbo's services, and which of them have routing rules, as the config centre says and as it goes on telling. */
 export class DubboRules {
   readonly #group: string;
@@ -25,6 +31,7 @@ export class DubboRules {
   readonly #texts = new Map<string, string>();
   readonly #watched = new Set<string>();
   #configs: NacosClient['configs'];
+  #failedAt: number | undefined;
 
   /** @param group of the documents */
   constructor(group: string, log: Logger) {
@@ -36,6 +43,12 @@ export class DubboRules {
   attach({ configs }: NacosClient): void {
     this.#configs = configs;
     this.#watched.clear();
+    this.#failedAt = undefined;
+  }
+
+  /** Whether it is time to ask again for what could not be read. */
+  get isRetryDue(): boolean {
+    return this.#failedAt !== undefined && performance.now() - this.#failedAt > patience;
   }
 
   overrides({ namespace, service }: PlacedService): OverrideRecord[] {
@@ -48,12 +61,13 @@ export class DubboRules {
     return this.#texts.has(idOf({ namespace, dataId: name })) ? [routerDocumentNote(name)] : [];
   }
 
-  /** Which of these services are not watched yet. */
+  /** Which of these services are to be watched, and are not yet. */
   unwatched(services: readonly PlacedService[]): PlacedService[] {
+    if (this.#configs === undefined || (this.#failedAt !== undefined && !this.isRetryDue)) return [];
     return services.filter((one) => namesOf(one).some((name) => !this.#watched.has(idOf(name))));
   }
 
-  /** Reads and watches the rules of services. What cannot be read stays as it was, and is asked for the next time. Never rejects. */
+  /** Reads and watches the rules of services. What cannot be read stays as it was, and is to be watched again later. Never rejects. */
   async watch(services: readonly PlacedService[]): Promise<void> {
     const configs = this.#configs;
     if (configs === undefined || services.length === 0) return;
@@ -63,9 +77,9 @@ export class DubboRules {
       const there = new Set((await configs.watch(names)).map(idOf));
       for (const name of names) if (!there.has(idOf(name))) this.#texts.delete(idOf(name));
       await Promise.all(names.filter((name) => there.has(idOf(name))).map((name) => this.#read(name)));
+      this.#failedAt = undefined;
     } catch (error) {
-      this.#log.warn({ err: error }, "Dubbo's rules cannot be read, and stay as they were");
-      for (const name of names) this.#watched.delete(idOf(name));
+      this.#failed(error, names);
     }
   }
 
@@ -77,10 +91,15 @@ export class DubboRules {
       await this.#read(name);
       return { namespace: name.namespace, service };
     } catch (error) {
-      this.#watched.delete(idOf(name));
-      this.#log.warn({ err: error, rules: name.dataId }, "Dubbo's rules cannot be read, and stay as they were");
+      this.#failed(error, [name]);
       return undefined;
     }
+  }
+
+  #failed(error: unknown, names: readonly ConfigName[]): void {
+    this.#log.warn({ err: error }, "Dubbo's rules cannot be read, and stay as they were");
+    this.#failedAt = performance.now();
+    for (const name of names) this.#watched.delete(idOf(name));
   }
 
   async #read(name: ConfigName): Promise<void> {
@@ -91,7 +110,8 @@ export class DubboRules {
 }
 
 function namesOf({ namespace, service }: PlacedService) {
-  return [configuratorsName(service), conditionRouterName(service)].map((dataId) => ({ namespace, dataId }));
+  const names = [configuratorsName(service), conditionRouterName(service)];
+  return names.filter((name) => dataId.test(name)).map((name) => ({ namespace, dataId: name }));
 }
 
 function idOf({ namespace, dataId }: Pick<ConfigName, 'namespace' | 'dataId'>): string {

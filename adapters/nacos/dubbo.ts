@@ -1,6 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import { type ApplicationMetadata, type DubboService, fold, type InterfaceRecords } from '#adapters/dubbo/index.js';
+import {
+  type ApplicationMetadata,
+  type DubboService,
+  fold,
+  type InterfaceRecords,
+  type ServiceNote,
+} from '#adapters/dubbo/index.js';
 import { compareText } from '#model/mesh.js';
 import { type RegistryService, type Rejection, type ServiceKey, type ServiceName, serviceId } from '#model/service.js';
 import { type Cause, cause, type Listing, type SourceOutput, type SourceState } from '#sources/contract.js';
@@ -124,6 +130,7 @@ export class DubboServices implements SourceOutput {
   /** Comes again and again: a time to ask anew for what could not be had. */
   alive(): void {
     this.#out.alive();
+    if (this.#rules.isRetryDue) this.#watch([...this.#units.keys()], cause('rules'));
     if (!this.#metadata.isRetryDue) return;
     for (const part of this.#parts.values())
       if (part.name === undefined && this.#metadata.wanting(placed(part)).length > 0)
@@ -280,12 +287,12 @@ export class DubboServices implements SourceOutput {
       registry: this.#options.registry,
       namespace,
       interface: service.interface,
-      providers: named('providers').flatMap((part) => providersOf(part.service)),
+      providers: named('providers').flatMap((part) => (part.name ? providersOf(part.service, part.name) : [])),
       applications: parts.flatMap((part) => this.#recordsOf(service.interface, part)),
       consumers: named('consumers').flatMap((part) => (part.name ? consumersOf(part.service, part.name) : [])),
       otherwise: offered.map((one) => one.service),
       rules: offered.flatMap((one) => this.#rules.overrides(one)),
-      notes: offered.flatMap((one) => this.#rules.routers(one)),
+      notes: [...offered.flatMap((one) => this.#rules.routers(one)), ...named('providers').flatMap(notesOf)],
       rejected: parts.flatMap((part) => (part.name === undefined ? [] : part.service.rejected)),
     };
     const { services } = fold(records);
@@ -329,6 +336,10 @@ export class DubboServices implements SourceOutput {
     inner.add([...plain, ...[...this.#told.values()].flat()]);
     inner.commit(why);
   }
+}
+
+function notesOf({ service, name }: Part): ServiceNote[] {
+  return (service.notes ?? []).map((note) => ({ service: name?.service, note }));
 }
 
 function placed({ namespace, applications }: Part): PlacedInstance[] {

@@ -61,7 +61,7 @@ describe('Nacos catalog', () => {
 
   it('reads all pages, and leaves out what is not wanted', async () => {
     answer = (_, query) =>
-      query.get('pageNo') === '1' ? page(1_003, names(0, 1_000)) : page(1_003, ['last', 'unwanted', 'consumers:x:1:']);
+      query.get('pageNo') === '1' ? page(1_003, names(0, 1_000)) : page(1_003, ['last', 'unwanted', 'routers:x:1:']);
     const found = await list();
     expect(found).to.have.length(1_001);
     expect(found.at(-1)).to.deep.equal({ namespace: 'public', group: 'g', name: 'last' });

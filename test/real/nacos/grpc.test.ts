@@ -80,7 +80,7 @@ for (const version of versions)
       await registrations.register({ service: 'a', port: 1003, group: 'g2', namespace: 'shop-id' });
       await registrations.register({ service: 'a', port: 1004, group: 'g1', namespace: 'shop-id' });
       await registrations.register({ service: 'not-wanted', port: 1005, group: 'g1' });
-      await registrations.register({ service: 'providers:pkg.Greeter:1.0:', port: 1006, group: 'g1' });
+      await registrations.register({ service: 'routers:pkg.Greeter:1.0:', port: 1006, group: 'g1' });
       const found = async (config: Record<string, unknown>) => {
         const recorder = start(config);
         await recorder.wait('live', ({ lastState }) => lastState?.kind === 'live');
