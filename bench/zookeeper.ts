@@ -100,7 +100,9 @@ function remove(path: string): Promise<void> {
 async function fill(): Promise<void> {
   for (let service = 0; service < services; service++) {
     const folder = `/dubbo/${serviceName(service)}/providers`;
+    // As a provider leaves them behind.
     await create(folder);
+    await create(`/dubbo/${serviceName(service)}/configurators`);
     await Promise.all(
       Array.from({ length: instances }, (_, instance) => create(`${folder}/${providerUrl(service, instance)}`)),
     );
@@ -119,7 +121,10 @@ function children(path: string): Promise<string[]> {
 
 async function readBare(): Promise<void> {
   const names = await children('/dubbo');
-  await Promise.all(names.filter((name) => name.includes('.')).map((name) => children(`/dubbo/${name}/providers`)));
+  const read = async (name: string) => {
+    for (const category of await children(`/dubbo/${name}`)) await children(`/dubbo/${name}/${category}`);
+  };
+  await Promise.all(names.filter((name) => name.includes('.')).map(read));
 }
 
 async function entries(istiod: Istiod): Promise<number> {

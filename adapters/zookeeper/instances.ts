@@ -8,6 +8,9 @@ import { below, reconcile } from './paths.js';
 import { endpointsOf, type PersistentNodes } from './persistent.js';
 import { parseSpringInstance, type SpringInstance } from './springcloud.js';
 
+/** Names have at most so many parts: what lies deeper is somebody else's. */
+const maxDepth = 6;
+
 /** What one znode below an application's holds. */
 export type Entry =
   | { readonly kind: 'dubbo'; readonly instance: ApplicationInstance }
@@ -117,7 +120,7 @@ export class Instances {
   #followEntry(name: string, child: string, why: Cause): Followed<Entry> {
     const nested = `${name}/${child}`;
     const followed = this.#following.data(below(this.root, name, child), parseEntry, why, (cause) => {
-      if (followed.last?.kind === 'folder') this.#follow(nested, cause);
+      if (followed.last?.kind === 'folder' && nested.split('/').length <= maxDepth) this.#follow(nested, cause);
       else this.#drop(nested, cause);
       this.#tell(name, cause);
     });

@@ -20,7 +20,7 @@ const springInstance = z.object({
   sslPort: z.number().nullish(),
   registrationTimeUTC: z.number().nullish(),
   enabled: z.boolean().nullish(),
-  payload: z.unknown().transform(metadataOf),
+  payload: z.unknown().optional().transform(metadataOf),
   uriSpec: z.object({ parts: z.array(uriPart) }).nullish(),
 });
 

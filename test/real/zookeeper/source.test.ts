@@ -190,6 +190,32 @@ describe('ZooKeeper source', function () {
     }
   });
 
+  it('misses no change between its reading and its watch', async () => {
+    const names = Array.from({ length: 10 }, (_, index) => `${greeter}.Busy${index}`);
+    const present = new Set<string>();
+    const change = async (round: number) => {
+      const name = names[round % names.length] as string;
+      const url = `dubbo://10.0.${round % 7}.${round % 5}:1/${name}`;
+      const path = urlNode('/dubbo', name, url);
+      if (present.delete(path)) await writer.remove(path);
+      else {
+        present.add(path);
+        await writer.put(path, '');
+      }
+    };
+    // While the first listing is made, and far on.
+    const late = new Reading({ servers: [server.connectString], probe: 'off' });
+    for (let round = 0; round < 600; round += 10) await Promise.all(names.map((_, index) => change(round + index)));
+    for (const name of names) {
+      const addresses = [...present].flatMap(
+        (path) => /%2F%2F(10[\d.]+)%3A/.exec(path.startsWith(`/dubbo/${name}/`) ? path : '')?.[1] ?? [],
+      );
+      const wanted = addresses.sort().map((address) => `dubbo://${address}:1`);
+      for (const one of [late, reading]) await one.sees(name, { '/': wanted });
+    }
+    await late.stop();
+  });
+
   it('keeps the services of several roots apart', async () => {
     const canary = urlNode('/dubbo-canary', greeter, `dubbo://10.0.0.9:1/${greeter}`);
     await writer.create(provider('10.0.0.1:20880'));
