@@ -185,7 +185,7 @@ export class ApplicationLevel {
       if (entry.kind === 'malformed') rejected.push({ record, reason: entry.reason });
       if (entry.kind !== 'dubbo') continue;
       const { instance } = entry;
-      const found = this.#metadataOf(instance);
+      const found = this.#metadataOf(application, instance);
       if (found.kind === 'unknown' || found.kind === 'unreadable') return found;
       if (found.kind === 'nothing') instances.push({ instance, metadata: undefined });
       else if ('value' in found.value) instances.push({ instance, metadata: found.value.value });
@@ -199,13 +199,13 @@ export class ApplicationLevel {
     return { kind: 'something', value: { instances, rejected, notes } };
   }
 
-  #metadataOf(instance: ApplicationInstance): Said<Parsed<ApplicationMetadata>> {
+  #metadataOf(application: string, instance: ApplicationInstance): Said<Parsed<ApplicationMetadata>> {
     if (instance.revision === '') return { kind: 'nothing' };
     if (instance.remoteMetadata) {
-      const revision = this.#revisions.get(instance.application)?.get(instance.revision);
+      const revision = this.#revisions.get(application)?.get(instance.revision);
       return revision === undefined ? { kind: 'nothing' } : said(revision.content);
     }
-    const answer = this.#local.read(instance);
+    const answer = this.#local.read(application, instance.revision);
     if (answer.kind === 'unknown') return answer;
     const value = answer.kind === 'metadata' ? { value: answer.metadata } : { reason: answer.error.message };
     return { kind: 'something', value };

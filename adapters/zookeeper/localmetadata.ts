@@ -73,7 +73,7 @@ export class LocalMetadata {
     else this.#revisions.delete(application);
   }
 
-  read({ application, revision }: ApplicationInstance): LocalAnswer {
+  read(application: string, revision: string): LocalAnswer {
     return this.#revisions.get(application)?.get(revision)?.answer ?? { kind: 'unknown' };
   }
 

@@ -113,6 +113,7 @@ export class Reader {
     let waiting = items;
     while (waiting.length > 0 && !this.#isStopped) {
       await this.#following.loaded();
+      await nextTurn();
       const unknown: Item[] = [];
       await this.#sliced(waiting, (item) => {
         if (!this.#listOne(listing, item, why)) unknown.push(item);

@@ -190,6 +190,23 @@ describe('ZooKeeper source', function () {
     }
   });
 
+  it('takes an application by its znode, whatever its instances call themselves', async () => {
+    const metadata = {
+      'dubbo.endpoints': '[{"port":20880,"protocol":"dubbo"}]',
+      'dubbo.metadata.revision': 'r1',
+      'dubbo.metadata.storage-type': 'local',
+    };
+    const data = { name: 'another', id: 'x', address: '10.0.0.1', port: 20880, payload: { metadata } };
+    await writer.put(`/services/${greeter}-app/10.0.0.1:20880`, JSON.stringify(data));
+    await writer.put(`/dubbo/mapping/${greeter}`, `${greeter}-app`);
+    const late = new Reading({ servers: [server.connectString], probe: 'off' });
+    for (const one of [late, reading]) await one.sees(greeter, { '/': ['dubbo://10.0.0.1:20880'] });
+    expect(late.services(greeter)[0]?.notes?.[0]?.text).to.include('it says nothing of a metadata service');
+    await late.stop();
+    await writer.remove(`/services/${greeter}-app/10.0.0.1:20880`);
+    await reading.sees(greeter, { '/': [] });
+  });
+
   it('misses no change between its reading and its watch', async () => {
     const names = Array.from({ length: 10 }, (_, index) => `${greeter}.Busy${index}`);
     const present = new Set<string>();
