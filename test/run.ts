@@ -42,7 +42,7 @@ const compiled = fileURLToPath(new URL('.', import.meta.url));
 /** All suites in the order in which they run when nothing has to be installed first. */
 function allSuites(): Suite[] {
   const real = existsSync(join(sources, 'real')) ? readdirSync(join(sources, 'real'), { withFileTypes: true }) : [];
-  const folders = real.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  const folders = real.filter((entry) => entry.isDirectory() && entry.name !== 'contract').map((entry) => entry.name);
   // The table's order, in which the cheap installs come first.
   folders.sort((a, b) => Object.keys(NEEDS).indexOf(a) - Object.keys(NEEDS).indexOf(b));
   return [
