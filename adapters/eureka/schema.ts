@@ -8,6 +8,10 @@ export const fields = {
   }),
   auth: basicAuth().optional().meta({ description: "User name and password, if not in the servers' URLs" }),
   tls: clientTls().optional(),
+  lookup: z.enum(['application', 'vip']).prefault('application').meta({
+    description:
+      "What a service is: an application, or a virtual host name (vipAddress, secureVipAddress), by which Ribbon and Spring Cloud's discovery client look services up",
+  }),
   pollInterval: duration(100)
     .pipe(z.number().max(60_000, 'at most 60s'))
     .prefault('5s')
