@@ -20,7 +20,7 @@ describe('Eureka: a real Spring Cloud application', function () {
     const config = z.object(fields).parse({ servers: [server.url], pollInterval: '300ms' });
     const { out, until, stop } = run(new EurekaSource(config, contextOf('eu')));
     const app = await startSpringCloud({ eurekaUrl: server.url, app: 'orders', metadata: { zone: 'z1' } });
-    const operator = new TestLeases(server.url);
+    const operator = new TestLeases([server.url]);
     try {
       const status = () => out.instances('ORDERS')[0]?.status;
       await until('up', () => status() === 'UP');
@@ -45,7 +45,7 @@ describe('Eureka: a real Spring Cloud application', function () {
       await until('evicted', () => out.named('ORDERS') === undefined);
       console.log(`      gone ${Math.round(performance.now() - killed)} ms after it was killed, with a lease of 3 s`);
     } finally {
-      operator.stop();
+      await operator.stop();
       await stop();
       await app.stop();
       await server.stop();
