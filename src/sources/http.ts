@@ -24,7 +24,7 @@ export interface HttpRequest {
   readonly body?: string;
   /** What is wrong with an answer, so that the next server is asked; undefined if nothing is. By default 5xx and 429 are no answers. */
   readonly fault?: (answer: HttpAnswer) => string | undefined | Promise<string | undefined>;
-  /** A server, as {@link HttpAnswer.server} names it, that is asked only if no other one gives a usable answer. */
+  /** A server, as {@link HttpAnswer.server} names it, that is asked only if no other one gives a usable answer or all of them rest. */
   readonly last?: string;
 }
 
@@ -137,11 +137,11 @@ export class HttpServers {
     await this.#agent.destroy();
   }
 
-  /** The one that answered last, then those that come after it in the configuration; those that rest come later, `last` comes last. */
+  /** The one that answered last, then those that come after it in the configuration; `last` comes after them, and those that rest come at the end. */
   #inOrder(last: string | undefined): Server[] {
     const first = this.#current === undefined ? 0 : this.#servers.indexOf(this.#current);
     const now = performance.now();
-    const rank = ({ shown, restsUntil }: Server) => (shown === last ? 2 : restsUntil > now ? 1 : 0);
+    const rank = ({ shown, restsUntil }: Server) => (restsUntil > now ? 2 : shown === last ? 1 : 0);
     return [...this.#servers.slice(first), ...this.#servers.slice(0, first)].sort((a, b) => rank(a) - rank(b));
   }
 
