@@ -23,8 +23,10 @@ export interface DeltaAnswer {
 /** Eureka's REST protocol, as far as a reader needs it: https://github.com/Netflix/eureka/wiki/Eureka-REST-operations */
 export class EurekaClient {
   readonly #http: HttpServers;
+  readonly #query: string;
 
-  constructor({ servers, auth, tls, timeout }: EurekaConfig) {
+  constructor({ servers, auth, tls, timeout, regions }: EurekaConfig) {
+    this.#query = regions === undefined ? '' : `?regions=${regions.map(encodeURIComponent).join()}`;
     this.#http = new HttpServers({ servers, auth, tls, timeout, connections: 1 });
   }
 
@@ -76,7 +78,7 @@ export class EurekaClient {
         return `${path} answered with ${reasonOf(error)}`;
       }
     };
-    return this.#http.request(path, { ...request, headers, fault });
+    return this.#http.request(path + this.#query, { ...request, headers, fault });
   }
 }
 

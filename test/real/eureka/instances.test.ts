@@ -129,6 +129,30 @@ describe('Eureka: what instances say to a real server', function () {
     }
   });
 
+  it('may be in another region, which the server reads for its clients', async () => {
+    const settings = {
+      'eureka.server.remote-region-urls-with-name.west': `${server.url}/`,
+      'eureka.server.remote-region-registry-fetch-interval': 1,
+      // Nothing else ends what a server has cached of another region.
+      'eureka.server.response-cache-auto-expiration-in-seconds': 1,
+    };
+    const near = await startEureka({ settings });
+    try {
+      await register('FAR', 'far-1');
+      const named = start(near.url, { regions: ['west'] });
+      const unnamed = start(near.url);
+      const elsewhere = start(near.url, { regions: ['east'] });
+      await named.until('listed', () => named.out.instances('FAR').length === 1);
+      await unnamed.until('listed', () => unnamed.out.instances('FAR').length === 1);
+      await named.until('deltas', () => named.out.lives > 3);
+      expect(named.out.causes.slice(1)).to.not.include('full fetch');
+      await elsewhere.until('live', () => elsewhere.out.lives > 0);
+      expect(elsewhere.out.services.size).to.equal(0);
+    } finally {
+      await near.stop();
+    }
+  });
+
   it('belongs to its own cluster, of two that are read side by side', async () => {
     const other = await startEureka();
     const others = new TestLeases([other.url]);
