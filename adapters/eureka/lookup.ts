@@ -1,7 +1,7 @@
 import type { InstancePort } from '#model/service.js';
+import { Turn } from '#sources/turn.js';
 import type { EurekaLease } from './decode.js';
 import type { Application, Leases } from './leases.js';
-import { Turn } from './turn.js';
 
 /** How clients look services up, and so what a service is. */
 export interface Lookup {

@@ -2,12 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { reasonOf } from '#model/reason.js';
 import type { RegistryService } from '#model/service.js';
 import { type Cause, cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
+import { Turn } from '#sources/turn.js';
 import { EurekaClient } from './client.js';
 import { applyDelta, hashCode, keepMissing, keepOf, type Leases } from './leases.js';
 import { byApplication, type Lookup, VipLookup } from './lookup.js';
 import type { EurekaConfig } from './schema.js';
 import { sameService, serviceKey, toService } from './service.js';
-import { Turn } from './turn.js';
 
 // Servers keep what changed for three minutes; whoever was away longer has missed something.
 const DELTA_REACH_MS = 120_000;
