@@ -38,7 +38,7 @@ export function* decodeFile(text: string, file: string, registry: string): Gener
     },
   });
   const { success, data, error } = fileSchema.safeParse(document.toJS());
-  if (!success) throw new Error(`${described(error, [], place)}; expected "services:" with a list`);
+  if (!success) throw new Error(`${described(error, [], place, fileSchema)}; expected "services:" with a list`);
   for (const [index, raw] of data.services.entries()) yield decodeEntry(raw, ['services', index], place, registry);
 }
 
@@ -48,7 +48,8 @@ type Place = (path: Path, key?: string) => string;
 function decodeEntry(raw: unknown, path: Path, place: Place, registry: string): Entry {
   const begin = place(path);
   const { success, data, error } = serviceSchema.safeParse(raw);
-  if (!success) return { key: keyOf(raw, registry, begin), place: begin, content: described(error, path, place) };
+  if (!success)
+    return { key: keyOf(raw, registry, begin), place: begin, content: described(error, path, place, serviceSchema) };
   const { name, namespace, group, version, metadata, ports } = data;
   const key = { registry, namespace, group, name, version };
   const instances: Instance[] = [];
@@ -58,7 +59,7 @@ function decodeEntry(raw: unknown, path: Path, place: Place, registry: string): 
     try {
       instances.push(decodeInstance(entry, ports));
     } catch (error) {
-      const reason = error instanceof z.ZodError ? described(error, where, place) : reasonOf(error);
+      const reason = error instanceof z.ZodError ? described(error, where, place, instanceSchema) : reasonOf(error);
       rejected.push({ record: place(where), reason });
     }
   }
@@ -115,11 +116,13 @@ function keyOf(entry: unknown, registry: string, otherwise: string): ServiceKey 
   };
 }
 
-function described(error: z.ZodError, path: Path, place: Place): string {
+function described(error: z.ZodError, path: Path, place: Place, schema: z.ZodObject): string {
   return error.issues
     .map((issue) => {
       const [unknown] = issue.code === 'unrecognized_keys' ? issue.keys : [];
-      const what = [issue.path.join('.'), issue.message].filter((part) => part !== '').join(': ');
+      const keys = issue.path.length === 0 ? `; the keys here are ${Object.keys(schema.shape).join(', ')}` : '';
+      const message = unknown === undefined ? issue.message : `unknown key "${unknown}"${keys}`;
+      const what = [issue.path.join('.'), message].filter((part) => part !== '').join(': ');
       return `${place([...path, ...issue.path], unknown)}: ${what}`;
     })
     .join('; ');

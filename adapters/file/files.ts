@@ -8,8 +8,7 @@ import { asError } from '#model/reason.js';
 export type Texts = ReadonlyMap<string, string | Error>;
 
 /** Two looks this far apart, in ms, that see the same: nobody is in the middle of writing. */
-const settlePause = 50;
-const isFileOfServices = /^[^.].*\.(ya?ml|json)$/i;
+export const settlePause = 50;
 
 /**
  * Reads a file, or the files of a folder whose names end in .yaml, .yml or .json and do not begin with a dot: as soon as two looks see the same.
@@ -25,6 +24,11 @@ export async function readSettled(path: string, known: Texts, signal: AbortSigna
   }
 }
 
+/** Whether a file of that name is read, of those in a folder. */
+export function isFileOfServices(name: string): boolean {
+  return /^[^.].*\.(ya?ml|json)$/i.test(name);
+}
+
 /** Whether two looks saw the same. */
 export function isSame(a: Texts, b: Texts): boolean {
   const text = (found: string | Error | undefined) => (found instanceof Error ? `error ${found.message}` : found);
@@ -35,7 +39,7 @@ async function read(path: string): Promise<Texts> {
   if (!(await stat(path)).isDirectory()) return new Map([[basename(path), await readFile(path, 'utf8')]]);
   const texts = new Map<string, string | Error>();
   for (const name of (await readdir(path)).sort(compareText)) {
-    if (!isFileOfServices.test(name)) continue;
+    if (!isFileOfServices(name)) continue;
     try {
       texts.set(name, await readFile(join(path, name), 'utf8'));
     } catch (error) {

@@ -1,5 +1,9 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
+import { isFileOfServices, settlePause } from './files.js';
+
+/** What the kubelet turns when a mounted ConfigMap changes. */
+const linkOfData = '..data';
 
 /**
  * Notices that a file or a folder changes: written in place, replaced, or behind a link that is set anew, as Kubernetes does with the `..data` of a
@@ -19,15 +23,17 @@ export class PathWatch {
   arm(): void {
     this.close();
     this.#isChanged = false;
-    this.#watch(this.#path, () => true);
-    this.#watch(dirname(this.#path), (name) => name === basename(this.#path) || name === '..data');
+    const own = basename(this.#path);
+    this.#watch(this.#path, (name) => name === own || name === linkOfData || isFileOfServices(name));
+    this.#watch(dirname(this.#path), (name) => name === own || name === linkOfData);
   }
 
   /** Waits for a change since {@link arm}, at most some ms. Resolves early when the signal aborts. */
   async wait(timeout: number, signal: AbortSignal): Promise<void> {
-    if (this.#isChanged || signal.aborted) return;
+    if (signal.aborted) return;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, timeout);
+      // Where changes never end there is still a pause between two looks.
+      const timer = setTimeout(resolve, this.#isChanged ? settlePause : timeout);
       this.#wake = () => {
         clearTimeout(timer);
         signal.removeEventListener('abort', this.#wake);
@@ -43,10 +49,10 @@ export class PathWatch {
     this.#watchers = [];
   }
 
-  #watch(path: string, concerns: (name: string | null) => boolean): void {
+  #watch(path: string, concerns: (name: string) => boolean): void {
     try {
       const watcher = watch(path, (_, name) => {
-        if (!concerns(name)) return;
+        if (name !== null && !concerns(name)) return;
         this.#isChanged = true;
         this.#wake();
       });

@@ -73,7 +73,7 @@ services:
     ['no address', '{ port: 80 }', 'address: '],
     ['port 70000', '{ address: 10.0.0.1, port: 70000 }', 'port 70000 is not a whole number from 1 to 65535'],
     ['no port', '{ address: 10.0.0.1 }', 'port missing is not a whole number'],
-    ['an unknown key', '{ address: 10.0.0.1, prot: 80 }', 'f.yaml:3:38: Unrecognized key: "prot"'],
+    ['an unknown key', '{ address: 10.0.0.1, prot: 80 }', 'f.yaml:3:38: unknown key "prot"'],
     ['an unknown status', '{ address: 10.0.0.1, port: 80, status: UP }', 'f.yaml:3:56: status: '],
     ['a port that the service has not', '{ address: 10.0.0.1, ports: { rpc: 80 } }', 'port "rpc" is none of'],
     ['a text', 'here', 'f.yaml:3:17: '],
@@ -91,7 +91,7 @@ services:
   it('knows a malformed service by what can be read of its key', () => {
     const [entry, nameless] = decode('services:\n  - { name: u, namespace: prod, version: 1, instnces: [] }\n  - []\n');
     expect(entry?.key).to.deep.equal({ registry: 'r', namespace: 'prod', group: '', name: 'u', version: '1' });
-    expect(entry?.content).to.equal('f.yaml:2:45: Unrecognized key: "instnces"');
+    expect(entry?.content).to.match(/^f\.yaml:2:45: unknown key "instnces"; the keys here are name, namespace,/);
     expect(nameless?.key.name).to.equal('f.yaml:3:5');
   });
 
@@ -130,7 +130,7 @@ describe('file: join', () => {
       'services: [{ name: a, wrong: 1 }, { name: c, wrong: 1 }]',
       `services:\n${service('a', '10.0.0.1')}`,
     );
-    expect(services.get('r///a/')?.rejected[0]?.reason).to.include('Unrecognized key: "wrong"');
+    expect(services.get('r///a/')?.rejected[0]?.reason).to.include('unknown key "wrong"');
     expect(malformed.map(({ key }) => key.name)).to.deep.equal(['c']);
   });
 });

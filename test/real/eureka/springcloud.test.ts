@@ -19,6 +19,7 @@ describe('Eureka: a real Spring Cloud application', function () {
     const server = await startEureka();
     const config = z.object(fields).parse({ servers: [server.url], pollInterval: '300ms' });
     const { out, until, stop } = run(new EurekaSource(config, contextOf('eu')));
+    const byVip = run(new EurekaSource({ ...config, lookup: 'vip' }, contextOf('eu')));
     const app = await startSpringCloud({ eurekaUrl: server.url, app: 'orders', metadata: { zone: 'z1' } });
     const operator = new TestLeases([server.url]);
     try {
@@ -28,6 +29,9 @@ describe('Eureka: a real Spring Cloud application', function () {
       expect(instance).to.include({ id: app.instanceId, address: '127.0.0.1', zone: 'z1' });
       expect(instance?.ports).to.deep.equal([{ name: '', protocol: 'http', number: app.port }]);
       expect(instance?.metadata).to.include({ 'management.port': String(app.port) });
+
+      expect(out.named('ORDERS')?.metadata).to.deep.equal({ vipAddress: 'orders', secureVipAddress: 'orders' });
+      await byVip.until('up, by the name that Spring gives it', () => byVip.out.instances('orders').length === 1);
 
       const lease = { app: 'ORDERS', id: app.instanceId };
       await operator.override(lease, 'OUT_OF_SERVICE');
@@ -47,6 +51,7 @@ describe('Eureka: a real Spring Cloud application', function () {
     } finally {
       await operator.stop();
       await stop();
+      await byVip.stop();
       await app.stop();
       await server.stop();
     }

@@ -110,7 +110,7 @@ describe('file: services from files', function () {
       folder.replace('s.yaml', 'services:\n  - name: s\n    instnces: []\n  - name: u\n  - instances: []\n  - 7\n');
       await until('the next content', () => out.named('u') !== undefined, 5_000);
       const unreadable = [...out.unreadables].map(([id, error]) => `${decodeURIComponent(id)} ${error.message}`);
-      expect(unreadable[0]).to.match(/^f\/\/\/s\/ s\.yaml:3:5: Unrecognized key: "instnces"$/);
+      expect(unreadable[0]).to.match(/^f\/\/\/s\/ s\.yaml:3:5: unknown key "instnces"; the keys here are name, /);
       expect(unreadable[1]).to.match(/^f\/\/\/s\.yaml:5:5\/ s\.yaml:5:5: name: /);
       expect(unreadable[2]).to.match(/^f\/\/\/s\.yaml:6:5\/ s\.yaml:6:5: /);
       expect(shown(out), 's as it was; t is gone').to.deep.equal(['s: 10.0.0.1', 'u: ']);
