@@ -32,6 +32,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   nacos: ['nacos2', 'nacos3', 'nacos-client'],
   consul: ['consul'],
   istiod: ['istiod'],
+  file: [],
 };
 const EVERYTHING = [...new Set([...Object.values(NEEDS).flat(), 'envoy'])];
 const INSTALL_POLL_MS = 500;

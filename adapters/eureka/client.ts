@@ -1,4 +1,5 @@
-import { type HttpAnswer, HttpError, HttpServers, type HttpServersOptions, withoutUser } from '#sources/http.js';
+import { reasonOf } from '#model/reason.js';
+import { type HttpAnswer, type HttpRequest, HttpServers } from '#sources/http.js';
 import type { EurekaApplication } from './decode.js';
 import { LeaseCollector, type Leases } from './leases.js';
 import { parseAnswer } from './parse.js';
@@ -21,88 +22,67 @@ export interface DeltaAnswer {
 
 /** Eureka's REST protocol, as far as a reader needs it: https://github.com/Netflix/eureka/wiki/Eureka-REST-operations */
 export class EurekaClient {
-  readonly #options: HttpServersOptions;
   readonly #http: HttpServers;
+  readonly #query: string;
 
-  constructor({ servers, auth, tls, timeout }: EurekaConfig) {
-    this.#options = { servers, auth, tls, timeout, connections: 1 };
-    this.#http = new HttpServers(this.#options);
+  constructor({ servers, auth, tls, timeout, regions }: EurekaConfig) {
+    this.#query = regions === undefined ? '' : `?regions=${regions.map(encodeURIComponent).join()}`;
+    this.#http = new HttpServers({ servers, auth, tls, timeout, connections: 1 });
   }
 
   /** `GET /apps`. @throws HttpError if no server gives a usable answer */
   async applications(signal: AbortSignal): Promise<FullAnswer> {
-    return full(this.#http, signal, faultOf);
+    return this.#full({ signal });
   }
 
-  /** `GET /apps` once more, of another server than `server` if one can be asked. @throws as {@link applications} */
+  /** `GET /apps` once more, of another server than `server` if one gives a usable answer. @throws as {@link applications} */
   async applicationsElsewhere(server: string, signal: AbortSignal): Promise<FullAnswer> {
-    const others = this.#options.servers.filter((each) => withoutUser(each) !== server);
-    const same = this.#options.servers.filter((each) => withoutUser(each) === server);
-    const http = new HttpServers({ ...this.#options, servers: [...others, ...same] });
-    try {
-      // What the other one answers counts, be it a fault: the same one's own word would confirm nothing.
-      return await full(http, signal);
-    } finally {
-      await http.close();
-    }
+    return this.#full({ signal, last: server });
   }
 
   /** `GET /apps/delta`; undefined if the server gives none: `disable-delta` answers 403. @throws as {@link applications} */
   async delta(signal: AbortSignal): Promise<DeltaAnswer | undefined> {
-    const applications: EurekaApplication[] = [];
-    try {
-      const answer = await ask(this.#http, '/apps/delta', signal, (part) => applications.push(...part));
-      return { applications, ...answer };
-    } catch (error) {
-      if (error instanceof HttpError && (error.status === 403 || error.status === 404)) return undefined;
-      throw error;
-    }
+    let applications: EurekaApplication[] = [];
+    let hashCode = '';
+    const { status, server } = await this.#ask('/apps/delta', { signal }, async (body) => {
+      applications = [];
+      hashCode = await parseAnswer(body, (part) => applications.push(...part), signal);
+    });
+    return status === 200 ? { applications, hashCode, server } : undefined;
   }
 
   async close(): Promise<void> {
     await this.#http.close();
   }
-}
 
-async function full(
-  http: HttpServers,
-  signal: AbortSignal,
-  fault?: (answer: HttpAnswer) => string | undefined,
-): Promise<FullAnswer> {
-  const collector = new LeaseCollector();
-  const { hashCode, server } = await ask(http, '/apps', signal, (part) => collector.add(part), fault);
-  if (hashCode !== '' && collector.leases.size === 0)
-    throw new HttpError(`${server}/apps lists nothing, and counts ${hashCode}`, 200);
-  return { leases: collector.leases, server };
-}
+  async #full(request: HttpRequest): Promise<FullAnswer> {
+    let leases: Leases = new Map();
+    const { server } = await this.#ask('/apps', request, async (body) => {
+      const collector = new LeaseCollector();
+      const hashCode = await parseAnswer(body, (part) => collector.add(part), request.signal);
+      if (hashCode !== '' && collector.leases.size === 0) throw new Error(`nothing, and counts ${hashCode}`);
+      leases = collector.leases;
+    });
+    return { leases, server };
+  }
 
-async function ask(
-  http: HttpServers,
-  path: string,
-  signal: AbortSignal,
-  take: (part: readonly EurekaApplication[]) => void,
-  fault?: (answer: HttpAnswer) => string | undefined,
-): Promise<{ hashCode: string; server: string }> {
-  const headers = { accept: 'application/json', 'accept-encoding': 'gzip' };
-  const { status, body, server } = await http.request(path, {
-    signal,
-    headers,
-    ...(fault === undefined ? {} : { fault }),
-  });
-  if (status !== 200) throw new HttpError(`${server}${path} answered ${status}`, status);
-  try {
-    return { hashCode: await parseAnswer(body, take, signal), server };
-  } catch (error) {
-    signal.throwIfAborted();
-    throw new HttpError(`${server}${path} answered with ${(error as Error).message}`, status, { cause: error });
+  /** @param read throws if the body cannot be used: then the next server is asked */
+  #ask(path: string, request: HttpRequest, read: (body: Buffer) => Promise<void>): Promise<HttpAnswer> {
+    const headers = { accept: 'application/json', 'accept-encoding': 'gzip' };
+    const fault = async ({ status, body }: HttpAnswer): Promise<string | undefined> => {
+      if (status !== 200) return faultOf(path, status);
+      try {
+        await read(body);
+        return undefined;
+      } catch (error) {
+        return `${path} answered with ${reasonOf(error)}`;
+      }
+    };
+    return this.#http.request(path + this.#query, { ...request, headers, fault });
   }
 }
 
-/** Why another server is to be asked for everything: each of them has it. */
-function faultOf({ status, body }: HttpAnswer): string | undefined {
-  const isCompressed = body[0] === 0x1f;
-  if (status === 200 && !isCompressed && body.toString('latin1', 0, 100).trimStart().startsWith('<'))
-    return '/apps answered with a page, not JSON';
-  if (status === 200) return undefined;
-  return `/apps answered ${status}${status === 401 || status === 403 ? ' (check the credentials)' : ''}`;
+function faultOf(path: string, status: number): string | undefined {
+  if (path === '/apps/delta' && (status === 403 || status === 404)) return undefined;
+  return `${path} answered ${status}${status === 401 || status === 403 ? ' (check the credentials)' : ''}`;
 }

@@ -17,8 +17,20 @@ export interface EurekaLease {
   readonly status: string;
   /** Whether a delta says that the lease is gone. */
   readonly deleted: boolean;
+  readonly names: LeaseNames;
+  /** What people should know of it although it is used. */
+  readonly notes: readonly string[];
   /** What can be used of it, or the reason why nothing can. */
   readonly content: Instance | string;
+}
+
+/** The names under which clients look an instance up beside its application's; empty where it has none. */
+export interface LeaseNames {
+  /** Virtual host names for its plain port, separated by commas. */
+  readonly vipAddress: string;
+  /** Virtual host names for its secure port, separated by commas. */
+  readonly secureVipAddress: string;
+  readonly appGroupName: string;
 }
 
 /** One application, or a part of it: a big one is read in several parts. */
@@ -51,14 +63,15 @@ export function* decodeInParts(applications: readonly unknown[], size: number): 
   let part: EurekaApplication[] = [];
   let count = 0;
   for (const raw of applications) {
-    if (!isObject(raw) || typeof raw.name !== 'string' || raw.name === '')
+    const name = isObject(raw) ? text(raw.name) : '';
+    if (!isObject(raw) || name === '')
       throw new Error(`an application without a name: ${short(JSON.stringify(raw) ?? '')}`);
     const instances = listOf(raw.instance);
     for (let start = 0; start < instances.length; ) {
       const leases = instances
         .slice(start, start + size - count)
         .map((each, place) => decodeLease(each, start + place));
-      part.push({ name: raw.name, leases });
+      part.push({ name, leases });
       start += leases.length;
       count += leases.length;
       if (count < size) continue;
@@ -72,27 +85,47 @@ export function* decodeInParts(applications: readonly unknown[], size: number): 
 
 /** Decodes one lease. What is wrong with it is said in its content. @param index its place in the list, to name it if it has no id */
 export function decodeLease(raw: unknown, index: number): EurekaLease {
-  if (!isObject(raw)) return { id: `#${index}`, status: 'UNKNOWN', deleted: false, content: 'not an object' };
+  if (!isObject(raw))
+    return {
+      id: `#${index}`,
+      status: 'UNKNOWN',
+      deleted: false,
+      names: namesOf({}),
+      notes: [],
+      content: 'not an object',
+    };
   const id = idOf(raw) || `#${index}`;
   const status = text(raw.status) || 'UNKNOWN';
-  const deleted = raw.actionType === 'DELETED';
+  const lease = { id, status, deleted: raw.actionType === 'DELETED', names: namesOf(raw) };
+  const notes: string[] = [];
   try {
-    return { id, status, deleted, content: decodeInstance(raw, id, status) };
+    return { ...lease, notes, content: decodeInstance(raw, id, status, (text) => notes.push(text)) };
   } catch (error) {
-    return { id, status, deleted, content: reasonOf(error) };
+    return { ...lease, notes: [], content: reasonOf(error) };
   }
 }
 
-function decodeInstance(raw: JsonObject, id: string, status: string): Instance {
+function namesOf(raw: JsonObject): LeaseNames {
+  // UNKNOWN is what Netflix's clients send when nothing is configured.
+  const group = text(raw.appGroupName);
+  return {
+    vipAddress: text(raw.vipAddress),
+    secureVipAddress: text(raw.secureVipAddress),
+    appGroupName: group === 'UNKNOWN' ? '' : group,
+  };
+}
+
+function decodeInstance(raw: JsonObject, id: string, status: string, note: (text: string) => void): Instance {
   const metadata = metadataOf(raw.metadata);
+  const amazonZone = dataCentreValue(raw, 'availability-zone');
   return {
     id,
-    address: addressOf(raw),
-    ports: portsOf(raw),
+    address: addressOf(raw, note),
+    ports: portsOf(raw, note),
     status: effectiveStatus(status, text(raw.overriddenStatus) || text(raw.overriddenstatus)),
     weight: 1,
-    zone: metadata.zone || dataCentreValue(raw, 'availability-zone'),
-    locality: undefined,
+    zone: metadata.zone || amazonZone,
+    locality: metadata.zone ? undefined : amazonLocality(amazonZone),
     network: undefined,
     metadata,
     changedAt: Number(raw.lastUpdatedTimestamp) || 0,
@@ -113,16 +146,25 @@ function idOf(raw: JsonObject): string {
 }
 
 /** The IP address; where there is none that can be dialled, the host name. */
-function addressOf(raw: JsonObject): string {
+function addressOf(raw: JsonObject, note: (text: string) => void): string {
+  const [ip, host] = [text(raw.ipAddr), text(raw.hostName)];
   try {
-    return parseAddress(text(raw.ipAddr)).text;
+    return parseAddress(ip).text;
   } catch (error) {
-    if (text(raw.hostName) === '') throw error;
-    return parseAddress(text(raw.hostName)).text;
+    if (host === '') throw error;
+    const { text: address } = parseAddress(host);
+    if (ip !== '') note(`${reasonOf(error)}; its host name ${address} is used`);
+    return address;
   }
 }
 
-function portsOf(raw: JsonObject): InstancePort[] {
+/** `us-east-1c` is a zone of the region `us-east-1`: the same words as in the labels of Kubernetes nodes there. */
+function amazonLocality(zone: string): string | undefined {
+  const [, region] = /^([a-z]+(?:-[a-z]+)+-\d+)[a-z]$/.exec(zone) ?? [];
+  return region === undefined ? undefined : `${region}/${zone}`;
+}
+
+function portsOf(raw: JsonObject, note: (text: string) => void): InstancePort[] {
   const ports: InstancePort[] = [];
   const reasons: string[] = [];
   const candidates: [unknown, Protocol][] = [
@@ -139,6 +181,7 @@ function portsOf(raw: JsonObject): InstancePort[] {
     }
   }
   if (ports.length === 0) throw new Error(reasons[0] ?? 'no enabled port');
+  for (const reason of reasons) note(`${reason}; its other port is used`);
   return ports;
 }
 

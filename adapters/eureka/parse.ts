@@ -1,16 +1,13 @@
-import { Worker } from 'node:worker_threads';
 import { gunzipSync } from 'node:zlib';
 import { short } from '#model/address.js';
+import { takeParts } from '#sources/parts.js';
 import { decodeDocument, decodeInParts, type EurekaApplication, type EurekaDocument } from './decode.js';
 
 /** Answers above this many bytes are parsed in a worker: `JSON.parse` takes some 5 ms for as many. */
 const INLINE_BYTES = 1_000_000;
 
 /** Leases that are decoded, or handed from thread to thread, in one go. */
-export const PART_SIZE = 500;
-
-/** What the worker sends for each message that it gets: the next part, then the hash code. */
-export type WorkerReply = { readonly part: readonly EurekaApplication[] } | { readonly hashCode: string };
+const PART_SIZE = 500;
 
 /**
  * Parses an answer and gives its applications to `take`, part by part. A big answer never holds up the event loop: it is parsed and
@@ -25,13 +22,21 @@ export async function parseAnswer(
   signal: AbortSignal,
 ): Promise<string> {
   if (plainSize(body) > INLINE_BYTES) return parseInWorker(body, take, signal);
-  const document = parseDocument(body);
-  for (const part of decodeInParts(document.applications, PART_SIZE)) take(part);
-  return document.hashCode;
+  const parts = partsOf(body);
+  let next = parts.next();
+  for (; next.done !== true; next = parts.next()) take(next.value);
+  return next.value;
+}
+
+/** The applications of an answer, part by part, and at the end its hash code. @throws as {@link parseAnswer} */
+export function* partsOf(body: Buffer): Generator<readonly EurekaApplication[], string> {
+  const { applications, hashCode } = parseDocument(body);
+  yield* decodeInParts(applications, PART_SIZE);
+  return hashCode;
 }
 
 /** Unpacks and parses in one go. @throws Error that shows how the answer begins */
-export function parseDocument(body: Buffer): EurekaDocument {
+function parseDocument(body: Buffer): EurekaDocument {
   if (body.length === 0) throw new Error('an empty body instead of JSON');
   const plain = isGzip(body) ? gunzipSync(body) : body;
   let json: unknown;
@@ -60,24 +65,5 @@ function parseInWorker(
   signal: AbortSignal,
 ): Promise<string> {
   const bytes = body.byteLength === body.buffer.byteLength ? (body.buffer as ArrayBuffer) : new Uint8Array(body).buffer;
-  const worker = new Worker(new URL('./parse-worker.js', import.meta.url), {
-    workerData: bytes,
-    transferList: [bytes],
-  });
-  let abort: () => void = () => {};
-  return new Promise<string>((resolve, reject) => {
-    abort = () => reject(signal.reason);
-    signal.addEventListener('abort', abort);
-    worker.once('error', reject);
-    worker.once('exit', () => reject(new Error('the parser ended early')));
-    worker.on('message', (reply: WorkerReply) => {
-      if ('hashCode' in reply) return resolve(reply.hashCode);
-      take(reply.part);
-      worker.postMessage('next');
-    });
-    worker.postMessage('next');
-  }).finally(() => {
-    signal.removeEventListener('abort', abort);
-    return worker.terminate();
-  });
+  return takeParts(new URL('./parse-worker.js', import.meta.url), bytes, take, signal, [bytes]);
 }

@@ -8,6 +8,18 @@ export const fields = {
   }),
   auth: basicAuth().optional().meta({ description: "User name and password, if not in the servers' URLs" }),
   tls: clientTls().optional(),
+  lookup: z.enum(['application', 'vip']).prefault('application').meta({
+    description:
+      "What a service is: an application, or a virtual host name (vipAddress, secureVipAddress), by which Ribbon and Spring Cloud's discovery client look services up",
+  }),
+  regions: z
+    .array(z.string().regex(/^[^,&?#\s]+$/, 'expected the name of a region'))
+    .min(1)
+    .optional()
+    .meta({
+      description:
+        'Other regions, as the servers name them in remoteRegionUrlsWithName, of which the servers are asked beside their own. Left out: what the servers give by themselves, which is all that they know',
+    }),
   pollInterval: duration(100)
     .pipe(z.number().max(60_000, 'at most 60s'))
     .prefault('5s')

@@ -1,14 +1,16 @@
-import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { reasonOf } from '#model/reason.js';
 import type { RegistryService } from '#model/service.js';
 import { type Cause, cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
-import { EurekaClient, type FullAnswer } from './client.js';
-import { applyDelta, hashCode, keepMissing, type Leases, sameApplication, serviceKey, toService } from './leases.js';
+import { Turn } from '#sources/turn.js';
+import { EurekaClient } from './client.js';
+import { applyDelta, hashCode, keepMissing, keepOf, type Leases } from './leases.js';
+import { byApplication, type Lookup, VipLookup } from './lookup.js';
 import type { EurekaConfig } from './schema.js';
+import { sameService, serviceKey, toService } from './service.js';
 
 // Servers keep what changed for three minutes; whoever was away longer has missed something.
 const DELTA_REACH_MS = 120_000;
-const SLICE_MS = 5;
 
 /** Reads a Eureka registry by polling: everything once, then what changed. */
 export class EurekaSource implements Source {
@@ -38,6 +40,9 @@ class Session {
   #server: Leases = new Map();
   /** What was given out: that, and what is missing there but is not yet believed to be gone. */
   #shown: Leases = new Map();
+  /** The same by service. */
+  #services: Leases = new Map();
+  readonly #lookup: Lookup;
   /** The server that answered last. */
   #address = '';
   #answeredAt = 0;
@@ -51,7 +56,9 @@ class Session {
     private readonly context: SourceContext,
     private readonly out: SourceOutput,
     private readonly signal: AbortSignal,
-  ) {}
+  ) {
+    this.#lookup = config.lookup === 'vip' ? new VipLookup() : byApplication;
+  }
 
   async run(): Promise<void> {
     await this.#first();
@@ -76,8 +83,9 @@ class Session {
     const told = this.#answered('full fetch');
     this.#address = answer.server;
     this.#server = this.#shown = answer.leases;
+    this.#services = await this.#lookup.services(answer.leases);
     const listing = this.out.listing();
-    for await (const services of this.#inSlices(answer.leases.keys())) listing.add(services);
+    for await (const services of this.#inSlices()) listing.add(services);
     listing.commit(told);
   }
 
@@ -129,58 +137,51 @@ class Session {
 
   /** Gives out what differs from what was shown. */
   async #show(server: Leases, wanted: Leases, told: Cause): Promise<void> {
-    const before = this.#shown;
-    const next = await this.#confirmed(wanted);
+    const before = this.#services;
+    this.#shown = await this.#confirmed(wanted);
     this.#server = server;
-    this.#shown = next;
-    const removed = this.#lost(before, next).map((name) => serviceKey(this.context.registry, name));
+    this.#services = await this.#lookup.services(this.#shown);
+    const removed = this.#lost(this.#services, before).map((name) => serviceKey(this.context.registry, name));
     if (removed.length > 0) this.out.update([], removed, told);
-    const isChanged = (name: string) => !sameApplication(before.get(name) ?? new Map(), next.get(name) ?? new Map());
-    for await (const services of this.#inSlices(next.keys(), isChanged)) this.out.update(services, [], told);
+    for await (const services of this.#inSlices(before)) this.out.update(services, [], told);
   }
 
-  /** Asks another server before applications go: only those go that are missing there too. */
-  async #confirmed(next: Leases): Promise<Leases> {
-    const lost = this.#lost(this.#shown, next);
-    if (lost.length === 0) return next;
-    let second: Pick<FullAnswer, 'leases'>;
+  /** Asks another server before services go: only those leases of theirs go that are missing there too. */
+  async #confirmed(wanted: Leases): Promise<Leases> {
+    const lost = this.#lost(await this.#lookup.services(wanted));
+    if (lost.length === 0) return wanted;
+    let second = this.#shown;
     try {
-      second = await this.client.applicationsElsewhere(this.#address, this.signal);
+      second = (await this.client.applicationsElsewhere(this.#address, this.signal)).leases;
     } catch (error) {
       this.signal.throwIfAborted();
       this.context.log.warn(
-        { reason: reasonOf(error), applications: lost },
-        'applications are gone, which no second answer confirms yet',
+        { reason: reasonOf(error), services: lost },
+        'services are gone, which no second answer confirms yet',
       );
-      second = { leases: this.#shown };
     }
-    const kept = lost.flatMap((name) => {
-      const application = second.leases.get(name);
-      return application === undefined ? [] : [[name, application] as const];
-    });
-    return kept.length === 0 ? next : new Map([...next, ...kept]);
+    const names = new Set(lost);
+    return keepOf(wanted, second, (application, lease) =>
+      [...this.#lookup.names(application, lease)].some((name) => names.has(name)),
+    );
   }
 
-  #lost(before: Leases, next: Leases): string[] {
-    return [...before.keys()].filter((name) => !next.has(name) && this.context.includes(name));
+  /** Services that are no longer there. */
+  #lost(now: Leases, before = this.#services): string[] {
+    return [...before.keys()].filter((name) => !now.has(name) && this.context.includes(name));
   }
 
-  /** The wanted ones of these applications as services, in batches, with a turn of the event loop for others after each. */
-  async *#inSlices(
-    names: Iterable<string>,
-    wanted: (name: string) => boolean = () => true,
-  ): AsyncGenerator<RegistryService[]> {
+  /** The services that differ from those before, in batches, with a turn of the event loop for others after each. */
+  async *#inSlices(before: Leases = new Map()): AsyncGenerator<RegistryService[]> {
     let services: RegistryService[] = [];
-    let start = performance.now();
-    for (const name of names) {
-      const application = this.#shown.get(name);
-      if (application !== undefined && this.context.includes(name) && wanted(name))
-        services.push(toService(this.context.registry, name, application));
-      if (performance.now() - start < SLICE_MS) continue;
+    const turn = new Turn();
+    for (const [name, leases] of this.#services) {
+      if (this.context.includes(name) && !sameService(before.get(name) ?? new Map(), leases))
+        services.push(toService(this.context.registry, name, leases));
+      if (!turn.isLong) continue;
       if (services.length > 0) yield services;
       services = [];
-      await setImmediate();
-      start = performance.now();
+      await turn.next();
     }
     if (services.length > 0) yield services;
   }

@@ -1,78 +1,73 @@
-import { parse } from 'yaml';
+import { LineCounter, parseDocument, visit } from 'yaml';
 import { z } from 'zod';
+import { offsetOf, type Path } from '#config/place.js';
 import { parseAddress, parsePort } from '#model/address.js';
 import type { Protocol } from '#model/protocol.js';
 import { reasonOf } from '#model/reason.js';
-import {
-  type Instance,
-  type InstancePort,
-  type RegistryService,
-  type Rejection,
-  type ServiceKey,
-  type ServicePort,
-  serviceId,
-} from '#model/service.js';
+import type { Instance, InstancePort, RegistryService, Rejection, ServiceKey, ServicePort } from '#model/service.js';
+import { isObject } from '#sources/json.js';
 import { fileSchema, instanceSchema, serviceSchema } from './schema.js';
 
-/** A file's services, and those that it names and does not describe properly. */
-export interface Decoded {
-  readonly services: readonly RegistryService[];
-  readonly unreadable: readonly { readonly key: ServiceKey; readonly error: Error }[];
+/** What a file says of one service. */
+export interface Entry {
+  readonly key: ServiceKey;
+  /** Where it begins: `services.yaml:3:5`. */
+  readonly place: string;
+  /** The service, or what is wrong with it and where. */
+  readonly content: RegistryService | string;
 }
 
 /**
- * Reads a file of services.
- * @throws Error if it is not YAML, or has no list of services: then nothing of it counts
+ * Reads the services of a file, YAML or JSON.
+ * @param file its name, for messages
+ * @throws Error with line and column if it is neither, or has no list of services: then nothing of it counts
  */
-export function decodeFile(text: string, registry: string): Decoded {
-  const file = fileSchema.safeParse(parse(text));
-  if (!file.success) throw new Error(`expected "services:" with a list: ${described(file.error)}`);
-  const services: RegistryService[] = [];
-  const unreadable: { key: ServiceKey; error: Error }[] = [];
-  for (const [index, entry] of file.data.services.entries()) {
-    const service = serviceSchema.safeParse(entry);
-    if (service.success) {
-      const { name, namespace, group, version, metadata, ports, instances } = service.data;
-      const key = { registry, namespace, group, name, version };
-      if (services.some((other) => serviceId(other.key) === serviceId(key))) {
-        unreadable.push({
-          key: { ...key, name: `services[${index}]` },
-          error: new Error(`services[${index}]: "${name}" stands above already`),
-        });
-        continue;
-      }
-      services.push({
-        key,
-        kind: 'file',
-        ports,
-        metadata,
-        ...decodeInstances(instances, ports),
-        consumers: [],
-      });
-    } else {
-      const key = keyOf(entry, registry, `services[${index}]`);
-      unreadable.push({ key, error: new Error(`services[${index}]: ${described(service.error)}`) });
-    }
-  }
-  return { services, unreadable };
+export function* decodeFile(text: string, file: string, registry: string): Generator<Entry, void> {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  const at = (offset: number): string => {
+    const { line, col } = lines.linePos(offset);
+    return `${file}:${Math.max(1, line)}:${Math.max(1, col)}`;
+  };
+  const place: Place = (path, key) => at(offsetOf(document, path, key));
+  for (const { pos, message } of document.errors) throw new Error(`${at(pos[0])}: ${withoutPlace(message)}`);
+  visit(document, {
+    Alias: (_, node) => {
+      if (node.resolve(document) !== undefined) return;
+      throw new Error(`${at(node.range?.[0] ?? 0)}: *${node.source} refers to an anchor that is not there`);
+    },
+  });
+  const { success, data, error } = fileSchema.safeParse(document.toJS());
+  if (!success) throw new Error(`${described(error, [], place, fileSchema)}; expected "services:" with a list`);
+  for (const [index, raw] of data.services.entries()) yield decodeEntry(raw, ['services', index], place, registry);
 }
 
-function decodeInstances(
-  entries: readonly unknown[],
-  ports: readonly ServicePort[],
-): { instances: Instance[]; rejected: Rejection[] } {
+/** Where the node at a path begins, or a key of the map there. */
+type Place = (path: Path, key?: string) => string;
+
+function decodeEntry(raw: unknown, path: Path, place: Place, registry: string): Entry {
+  const begin = place(path);
+  const { success, data, error } = serviceSchema.safeParse(raw);
+  if (!success)
+    return { key: keyOf(raw, registry, begin), place: begin, content: described(error, path, place, serviceSchema) };
+  const { name, namespace, group, version, metadata, ports } = data;
+  const key = { registry, namespace, group, name, version };
   const instances: Instance[] = [];
   const rejected: Rejection[] = [];
-  for (const [index, entry] of entries.entries()) {
-    const record = `instances[${index}]`;
+  for (const [index, entry] of data.instances.entries()) {
+    const where = [...path, 'instances', index];
     try {
       instances.push(decodeInstance(entry, ports));
     } catch (error) {
-      const reason = error instanceof z.ZodError ? described(error) : reasonOf(error);
-      rejected.push({ record, reason });
+      const reason = error instanceof z.ZodError ? described(error, where, place, instanceSchema) : reasonOf(error);
+      rejected.push({ record: place(where), reason });
     }
   }
-  return { instances, rejected };
+  return {
+    key,
+    place: begin,
+    content: { key, kind: 'file', ports, metadata, instances, rejected, consumers: [] },
+  };
 }
 
 function decodeInstance(entry: unknown, servicePorts: readonly ServicePort[]): Instance {
@@ -110,7 +105,7 @@ function namedPorts(numbers: Readonly<Record<string, unknown>>, servicePorts: re
 
 /** The key of a service that is malformed elsewhere, so that what is known of it stays. */
 function keyOf(entry: unknown, registry: string, otherwise: string): ServiceKey {
-  const fields: Readonly<Record<string, unknown>> = typeof entry === 'object' && entry !== null ? { ...entry } : {};
+  const fields = isObject(entry) ? entry : {};
   const text = (name: string) => (['string', 'number'].includes(typeof fields[name]) ? String(fields[name]) : '');
   return {
     registry,
@@ -121,8 +116,19 @@ function keyOf(entry: unknown, registry: string, otherwise: string): ServiceKey 
   };
 }
 
-function described(error: z.ZodError): string {
+function described(error: z.ZodError, path: Path, place: Place, schema: z.ZodObject): string {
   return error.issues
-    .map(({ path, message }) => [path.join('.'), message].filter((part) => part !== '').join(': '))
+    .map((issue) => {
+      const [unknown] = issue.code === 'unrecognized_keys' ? issue.keys : [];
+      const keys = issue.path.length === 0 ? `; the keys here are ${Object.keys(schema.shape).join(', ')}` : '';
+      const message = unknown === undefined ? issue.message : `unknown key "${unknown}"${keys}`;
+      const what = [issue.path.join('.'), message].filter((part) => part !== '').join(': ');
+      return `${place([...path, ...issue.path], unknown)}: ${what}`;
+    })
     .join('; ');
+}
+
+/** What the parser says, without the place and the drawing of it: those are ours to say, and the drawing shows the file's content. */
+function withoutPlace(message: string): string {
+  return (message.split('\n')[0] ?? '').replace(/ at line \d+, column \d+:$/, '');
 }

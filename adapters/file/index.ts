@@ -4,7 +4,7 @@ import { FileSource } from './source.js';
 
 export const file = defineAdapter({
   type: 'file',
-  description: 'Services from a YAML file, read again when it is saved',
+  description: 'Services from files, YAML or JSON, read again when they are saved',
   fields,
   kinds: { file: { host: '{{ service.name }}', nominalWeight: 1, protocol: 'http' } },
   staleAfter: 60_000,

@@ -3,10 +3,10 @@ import { parseProtocol } from '#model/protocol.js';
 
 /** Configuration keys of a file registry. */
 export const fields = {
-  path: z
-    .string()
-    .min(1)
-    .meta({ description: 'YAML file with services; a relative path starts at the working directory' }),
+  path: z.string().min(1).meta({
+    description:
+      'File with services, YAML or JSON, or a folder of such files (*.yaml, *.yml, *.json); a relative path starts at the working directory',
+  }),
 };
 
 const text = z.union([z.string(), z.number(), z.boolean()]).transform(String);

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { closest, distance } from 'fastest-levenshtein';
-import { type Document, isMap, isScalar, LineCounter, parseDocument, type Scalar, visit } from 'yaml';
+import { LineCounter, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
 import { reasonOf } from '#model/reason.js';
+import { offsetOf, type Path } from './place.js';
 import { type Config, configSchema, jsonSchema } from './schema.js';
 
 /** One thing that is wrong with a configuration, and where. Lines and columns count from 1. */
@@ -124,8 +125,6 @@ function expand(text: string, folder: string, environment: NodeJS.ProcessEnv): s
   });
 }
 
-type Path = readonly PropertyKey[];
-
 interface Description {
   readonly path: Path;
   /** The key that should not be there. */
@@ -219,20 +218,6 @@ function valueAt(input: unknown, path: Path): unknown {
       typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[step] : undefined,
     input,
   );
-}
-
-/** Where the node at a path begins; what is missing is looked for in what would hold it. */
-function offsetOf(document: Document.Parsed, path: Path, key: string | undefined): number {
-  for (let length = path.length; length >= 0; length--) {
-    const node = length === 0 ? document.contents : document.getIn(path.slice(0, length), true);
-    if (isMap(node) && key !== undefined) {
-      const pair = node.items.find((item) => isScalar(item.key) && item.key.value === key);
-      if (pair !== undefined) return (pair.key as Scalar).range?.[0] ?? 0;
-    }
-    if (typeof node === 'object' && node !== null && 'range' in node && Array.isArray(node.range))
-      return Number(node.range[0]);
-  }
-  return 0;
 }
 
 function pathText(path: Path): string {

@@ -23,7 +23,9 @@ export interface HttpRequest {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
   /** What is wrong with an answer, so that the next server is asked; undefined if nothing is. By default 5xx and 429 are no answers. */
-  readonly fault?: (answer: HttpAnswer) => string | undefined;
+  readonly fault?: (answer: HttpAnswer) => string | undefined | Promise<string | undefined>;
+  /** A server, as {@link HttpAnswer.server} names it, that is asked only if no other one gives a usable answer or all of them rest. */
+  readonly last?: string;
 }
 
 /** A whole answer. */
@@ -48,17 +50,23 @@ interface Server {
   readonly base: string;
   readonly shown: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** Until when it is asked after the others: monotonic ms. */
+  restsUntil: number;
 }
+
+/** How long a server that gave no usable answer is asked after the others. */
+const REST_MS = 30_000;
 
 /**
  * Several addresses of one registry, spoken to over HTTP: sticky to the one that answers, and on to the next when it cannot be
- * reached, is too slow, or answers 5xx or 429.
+ * reached, is too slow, or answers 5xx or 429. One that did so rests for half a minute: it is asked after the others.
  */
 export class HttpServers {
   readonly #servers: readonly Server[];
   readonly #agent: Agent;
   readonly #timeout: number;
-  #current = 0;
+  /** The one that answered last. */
+  #current: Server | undefined;
 
   /** @throws Error of the file system if a certificate cannot be read */
   constructor(options: HttpServersOptions) {
@@ -83,15 +91,13 @@ export class HttpServers {
     const failures: string[] = [];
     let status: number | undefined;
     let last: unknown;
-    for (let attempt = 0; attempt < this.#servers.length; attempt++) {
-      const index = (this.#current + attempt) % this.#servers.length;
-      const server = this.#servers[index];
-      if (server === undefined) break;
+    for (const server of this.#inOrder(options.last)) {
       try {
         const answer = await this.#ask(server, path, options);
-        const fault = (options.fault ?? faultOf)(answer);
+        const fault = await (options.fault ?? faultOf)(answer);
         if (fault === undefined) {
-          this.#current = index;
+          server.restsUntil = 0;
+          if (options.last === undefined) this.#current = server;
           return answer;
         }
         status = answer.status;
@@ -101,6 +107,7 @@ export class HttpServers {
         last = error;
         failures.push(`${server.shown}: ${reasonOf(error)}`);
       }
+      server.restsUntil = performance.now() + REST_MS;
     }
     // Sorted: the same trouble is then said in the same words, whichever server was asked first.
     throw new HttpError(failures.sort().join('; '), status, { cause: last });
@@ -128,6 +135,14 @@ export class HttpServers {
 
   async close(): Promise<void> {
     await this.#agent.destroy();
+  }
+
+  /** The one that answered last, then those that come after it in the configuration; `last` comes after them, and those that rest come at the end. */
+  #inOrder(last: string | undefined): Server[] {
+    const first = this.#current === undefined ? 0 : this.#servers.indexOf(this.#current);
+    const now = performance.now();
+    const rank = ({ shown, restsUntil }: Server) => (restsUntil > now ? 2 : shown === last ? 1 : 0);
+    return [...this.#servers.slice(first), ...this.#servers.slice(0, first)].sort((a, b) => rank(a) - rank(b));
   }
 
   async #ask(server: Server, path: string, options: HttpRequest): Promise<HttpAnswer> {
@@ -190,5 +205,5 @@ function server(base: string, auth: HttpServersOptions['auth']): Server {
   const password = auth?.password.reveal() ?? decodeURIComponent(url.password);
   const shown = withoutUser(base);
   const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
-  return { base: shown, shown, headers: username === '' ? {} : { authorization } };
+  return { base: shown, shown, headers: username === '' ? {} : { authorization }, restsUntil: 0 };
 }

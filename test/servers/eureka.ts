@@ -9,6 +9,10 @@ export interface EurekaOptions {
   readonly port?: number;
   /** Settings over the fast ones, such as `eureka.server.enable-self-preservation`. */
   readonly settings?: Readonly<Record<string, string | number | boolean>>;
+  /** Basic auth that every request needs; none unless given. */
+  readonly auth?: { readonly username: string; readonly password: string };
+  /** PEM files for https; http unless given. With `clientCa`, clients need a certificate of that authority. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
 }
 
 // The server's own defaults show a registration only after seconds and a removal after half a minute.
@@ -26,10 +30,19 @@ const FAST_SETTINGS = {
 /** A Eureka server (Spring Cloud Netflix) on loopback. It keeps nothing over a restart. */
 export class Eureka extends Server {
   readonly port: number;
+  /** The address that clients are given, without a slash at the end: `http://127.0.0.1:port/eureka`. */
+  readonly url: string;
 
-  constructor(port: number, { settings = {} }: EurekaOptions) {
+  constructor(port: number, { settings = {}, auth, tls }: EurekaOptions) {
     const install = installed('eureka');
-    const all = { 'server.address': '127.0.0.1', 'server.port': port, ...FAST_SETTINGS, ...settings };
+    const all = {
+      'server.address': '127.0.0.1',
+      'server.port': port,
+      ...FAST_SETTINGS,
+      ...authSettings(auth),
+      ...tlsSettings(tls),
+      ...settings,
+    };
     super({
       name: 'Eureka',
       command: 'java',
@@ -39,15 +52,30 @@ export class Eureka extends Server {
         args: Object.entries(all).map(([key, value]) => `--${key}=${value}`),
       }),
       folder: serverFolder('eureka'),
-      ready: () => httpOk(`http://127.0.0.1:${port}/eureka/apps`),
+      ready: (server) =>
+        auth === undefined && tls === undefined
+          ? httpOk(`http://127.0.0.1:${port}/eureka/apps`)
+          : server.log().includes('Started EurekaServer in'),
     });
     this.port = port;
+    this.url = `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}/eureka`;
   }
+}
 
-  /** The address that clients are given, without a slash at the end: `http://127.0.0.1:port/eureka`. */
-  get url(): string {
-    return `http://127.0.0.1:${this.port}/eureka`;
-  }
+function authSettings(auth: EurekaOptions['auth']) {
+  if (auth === undefined) return {};
+  return { 'spring.security.user.name': auth.username, 'spring.security.user.password': `{noop}${auth.password}` };
+}
+
+function tlsSettings(tls: EurekaOptions['tls']) {
+  if (tls === undefined) return {};
+  return {
+    'server.ssl.certificate': `file:${tls.cert}`,
+    'server.ssl.certificate-private-key': `file:${tls.key}`,
+    ...(tls.clientCa === undefined
+      ? {}
+      : { 'server.ssl.trust-certificate': `file:${tls.clientCa}`, 'server.ssl.client-auth': 'need' }),
+  };
 }
 
 /** Starts a Eureka server, with fast settings, and waits until it answers. */

@@ -1,15 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { decodeDocument, decodeInParts, decodeLease, effectiveStatus } from '#adapters/eureka/decode.js';
-import {
-  applyDelta,
-  hashCode,
-  keepMissing,
-  LeaseCollector,
-  type Leases,
-  sameApplication,
-  toService,
-} from '#adapters/eureka/leases.js';
+import { applyDelta, hashCode, keepMissing, LeaseCollector, type Leases } from '#adapters/eureka/leases.js';
+import { sameService, toService } from '#adapters/eureka/service.js';
 import type { Instance } from '#model/service.js';
 
 const sample = (name: string): unknown =>
@@ -53,7 +46,7 @@ describe('Eureka: decode', () => {
       key: { registry: 'eu', namespace: '', group: '', name: 'ORDERS', version: '' },
       kind: 'eureka',
       ports: [],
-      metadata: {},
+      metadata: { vipAddress: 'orders', secureVipAddress: 'orders' },
       instances: [
         {
           id: '127.0.0.1:orders:9001',
@@ -69,6 +62,7 @@ describe('Eureka: decode', () => {
         },
       ],
       rejected: [],
+      notes: [],
       consumers: [],
     });
   });
@@ -99,11 +93,17 @@ describe('Eureka: decode', () => {
     expect(hashCode(leases)).to.equal('DOWN_1_STARTING_1_UP_3_');
   });
 
-  it('takes one object for a list, from older servers', () => {
+  it('takes one object for a list, numbers for texts and texts for numbers, from older servers', () => {
     const document = decodeDocument({
-      applications: { apps__hashcode: 'UP_1_', application: { name: 'ORDERS', instance: lease() } },
+      applications: { versions__delta: 1, apps__hashcode: 'UP_1_', application: { name: 2048, instance: lease() } },
     });
-    expect(leasesOf(...document.applications).get('ORDERS')?.size).to.equal(1);
+    expect(leasesOf(...document.applications).get('2048')?.size).to.equal(1);
+    const old = {
+      port: { $: '8080', '@enabled': true },
+      metadata: { version: 2 },
+      lastUpdatedTimestamp: 1795385902734,
+    };
+    expect(instanceOf(lease(old))).to.deep.equal(instanceOf(lease({ metadata: { version: '2' } })));
   });
 
   for (const [what, json] of Object.entries({
@@ -187,8 +187,26 @@ describe('Eureka: decode', () => {
       const aws = { name: 'Amazon', metadata: { 'instance-id': 'i-1', 'availability-zone': 'us-east-1c' } };
       expect(decodeLease(lease({ instanceId: undefined }), 0).id).to.equal('orders-1.local');
       expect(decodeLease(lease({ instanceId: undefined, dataCenterInfo: aws }), 0).id).to.equal('i-1');
-      expect(instanceOf(lease({ dataCenterInfo: aws })).zone).to.equal('us-east-1c');
-      expect(instanceOf(lease({ dataCenterInfo: aws, metadata: { zone: 'mine' } })).zone).to.equal('mine');
+    });
+
+    it("has the zone of its metadata, else Amazon's and then its region", () => {
+      const place = (zone: string, metadata = {}) => {
+        const aws = { name: 'Amazon', metadata: { 'availability-zone': zone } };
+        const { zone: found, locality } = instanceOf(lease({ dataCenterInfo: aws, metadata }));
+        return { zone: found, locality };
+      };
+      expect(place('us-east-1c')).to.deep.equal({ zone: 'us-east-1c', locality: 'us-east-1/us-east-1c' });
+      expect(place('us-gov-west-1a').locality).to.equal('us-gov-west-1/us-gov-west-1a');
+      expect(place('us-east-1c', { zone: 'mine' })).to.deep.equal({ zone: 'mine', locality: undefined });
+      expect(place('rack-7')).to.deep.equal({ zone: 'rack-7', locality: undefined });
+    });
+
+    it('has a note where something of it could not be used and the rest could', () => {
+      const notes = (fields: object) => decodeLease(lease(fields), 0).notes.join();
+      expect(notes({})).to.equal('');
+      expect(notes({ securePort: { $: 0, '@enabled': 'true' } })).to.match(/port 0 is not .*; its other port is used/);
+      expect(notes({ ipAddr: '0.0.0.0' })).to.match(/unspecified.*; its host name orders-1.local is used/);
+      expect(notes({ ipAddr: '' })).to.equal('');
     });
 
     it('is taken out by an override, never brought in', () => {
@@ -222,7 +240,7 @@ describe('Eureka: decode', () => {
         lease({ instanceId: 'two', ipAddr: '10.0.0.2', leaseInfo: { lastRenewalTimestamp: 5 } }),
         lease({ lastUpdatedTimestamp: '1795385999999' }),
       );
-      expect(sameApplication(a, b)).to.equal(true);
+      expect(sameService(a, b)).to.equal(true);
     });
 
     it('is a status, metadata, a port, another instance or another reason', () => {
@@ -234,15 +252,17 @@ describe('Eureka: decode', () => {
         { port: 0 },
         { instanceId: 'two' },
         { ipAddr: '10.0.0.9' },
+        { vipAddress: 'orders.vip' },
+        { securePort: { $: 0, '@enabled': 'true' } },
       ])
-        expect(sameApplication(a, application(lease(fields))), JSON.stringify(fields)).to.equal(false);
+        expect(sameService(a, application(lease(fields))), JSON.stringify(fields)).to.equal(false);
     });
 
     it('is that the other one of two leases for one endpoint is newer', () => {
       const old = lease({ lastUpdatedTimestamp: '1' });
       const down = lease({ instanceId: 'two', status: 'DOWN', lastUpdatedTimestamp: '2' });
       const renewed = lease({ lastUpdatedTimestamp: '3' });
-      expect(sameApplication(application(old, down), application(renewed, down))).to.equal(false);
+      expect(sameService(application(old, down), application(renewed, down))).to.equal(false);
     });
 
     it('leaves untouched applications alone, and the old state as it was', () => {

@@ -135,12 +135,32 @@ describe('Eureka: source, against a fake server', () => {
     first.server.holds({ A: [{ id: 'a1' }] });
     await until('asked', () => second.server.requests.length >= 2);
     expect(out.services.size).to.equal(2);
-    second.server.apps = '<html>';
-    const asked = second.server.requests.length;
-    await until('asked again', () => second.server.requests.length > asked + 1);
-    expect(out.services.size).to.equal(2);
     second.server.holds({ A: [{ id: 'a1' }] });
     await until('gone', () => out.services.size === 1);
+  });
+
+  it('asks a third server where the second one is sick, and lets the sick one rest', async () => {
+    const [first, second, third] = [await fake(two), await fake(two), await fake(two)];
+    const { out, until } = start([first.url, second.url, third.url]);
+    await until('live', () => out.services.size === 2);
+    second.server.apps = (_, response) => response.writeHead(500).end();
+    first.server.holds({ A: [{ id: 'a1' }] });
+    await until('asked', () => third.server.requests.length >= 3);
+    expect(out.services.size).to.equal(2);
+    expect(second.server.requests).to.have.length(1);
+    third.server.holds({ A: [{ id: 'a1' }] });
+    await until('gone', () => out.services.size === 1);
+    expect(second.server.requests).to.have.length(1);
+  });
+
+  it("believes a server's own second word where all others are sick", async () => {
+    const [first, second] = [await fake(two), await fake(two)];
+    const { out, until } = start([first.url, second.url]);
+    await until('live', () => out.services.size === 2);
+    second.server.apps = '<html>';
+    first.server.holds({ A: [{ id: 'a1' }] });
+    await until('gone', () => out.services.size === 1);
+    expect(second.server.requests).to.have.length(1);
   });
 
   it('goes over to another server when one answers with something else than a registry', async () => {
@@ -148,9 +168,17 @@ describe('Eureka: source, against a fake server', () => {
     first.server.apps = '<html>';
     const page = start([first.url, second.url]);
     await page.until('live', () => page.out.services.size === 2);
+    await page.stop();
     first.server.apps = (_, response) => response.writeHead(404).end();
     const missing = start([first.url, second.url]);
     await missing.until('live', () => missing.out.services.size === 2);
+    await missing.stop();
+    first.server.apps = () => {};
+    const hanging = start([first.url, second.url]);
+    await hanging.until('live', () => hanging.out.services.size === 2);
+    const asked = first.server.requests.length;
+    await hanging.until('ten answers', () => hanging.out.lives >= 10);
+    expect(first.server.requests).to.have.length(asked);
   });
 
   it('asks twice before the whole registry is empty, also at the start', async () => {

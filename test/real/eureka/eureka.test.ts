@@ -25,13 +25,13 @@ describe('Eureka: a real server', function () {
   before(async function () {
     await requireServers(this, 'eureka');
     server = await startEureka();
-    leases = new TestLeases(server.url);
+    leases = new TestLeases([server.url]);
     running = start([server.url]);
     await running.until('live', (out) => out.now === 'live');
   });
 
   after(async () => {
-    leases?.stop();
+    await leases?.stop();
     if (running !== undefined) expect(await running.stop()).to.be.lessThan(2_000);
     await server?.stop();
   });
@@ -131,7 +131,7 @@ describe('Eureka: a real server without deltas', function () {
 
   it('is read in full each time, overrides included', async () => {
     const server = await startEureka({ settings: { 'eureka.server.disable-delta': true } });
-    const leases = new TestLeases(server.url);
+    const leases = new TestLeases([server.url]);
     const { out, until, stop } = start([server.url]);
     try {
       const lease: TestLease = { app: 'ORDERS', id: 'orders-1' };
@@ -143,7 +143,7 @@ describe('Eureka: a real server without deltas', function () {
       await until('gone', () => out.named('ORDERS') === undefined);
       expect(out.causes).to.not.include('delta');
     } finally {
-      leases.stop();
+      await leases.stop();
       await stop();
       await server.stop();
     }
@@ -168,7 +168,7 @@ describe('Eureka: two real peers', function () {
       await startEureka({ port: second, settings: peer('second', first) }),
     ];
     const urls = servers.map(({ url }) => url);
-    const leases = new TestLeases(...urls);
+    const leases = new TestLeases(urls);
     const { out, until, stop } = start(urls);
     try {
       await leases.register({ app: 'ORDERS', id: 'orders-1' });
@@ -181,7 +181,7 @@ describe('Eureka: two real peers', function () {
       expect(out.fewest).to.be.at.least(2);
       expect(out.states.map(({ kind }) => kind)).to.not.include('stale');
     } finally {
-      leases.stop();
+      await leases.stop();
       await stop();
       await Promise.all(servers.map((each) => each.stop()));
     }

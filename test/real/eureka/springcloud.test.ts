@@ -19,8 +19,9 @@ describe('Eureka: a real Spring Cloud application', function () {
     const server = await startEureka();
     const config = z.object(fields).parse({ servers: [server.url], pollInterval: '300ms' });
     const { out, until, stop } = run(new EurekaSource(config, contextOf('eu')));
+    const byVip = run(new EurekaSource({ ...config, lookup: 'vip' }, contextOf('eu')));
     const app = await startSpringCloud({ eurekaUrl: server.url, app: 'orders', metadata: { zone: 'z1' } });
-    const operator = new TestLeases(server.url);
+    const operator = new TestLeases([server.url]);
     try {
       const status = () => out.instances('ORDERS')[0]?.status;
       await until('up', () => status() === 'UP');
@@ -28,6 +29,9 @@ describe('Eureka: a real Spring Cloud application', function () {
       expect(instance).to.include({ id: app.instanceId, address: '127.0.0.1', zone: 'z1' });
       expect(instance?.ports).to.deep.equal([{ name: '', protocol: 'http', number: app.port }]);
       expect(instance?.metadata).to.include({ 'management.port': String(app.port) });
+
+      expect(out.named('ORDERS')?.metadata).to.deep.equal({ vipAddress: 'orders', secureVipAddress: 'orders' });
+      await byVip.until('up, by the name that Spring gives it', () => byVip.out.instances('orders').length === 1);
 
       const lease = { app: 'ORDERS', id: app.instanceId };
       await operator.override(lease, 'OUT_OF_SERVICE');
@@ -45,8 +49,9 @@ describe('Eureka: a real Spring Cloud application', function () {
       await until('evicted', () => out.named('ORDERS') === undefined);
       console.log(`      gone ${Math.round(performance.now() - killed)} ms after it was killed, with a lease of 3 s`);
     } finally {
-      operator.stop();
+      await operator.stop();
       await stop();
+      await byVip.stop();
       await app.stop();
       await server.stop();
     }
