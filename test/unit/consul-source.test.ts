@@ -216,7 +216,7 @@ describe('Consul: source, against a fake agent', () => {
     expect(out.states.map(({ kind }) => kind)).to.not.include('stale');
   });
 
-  it('sends token, data centre and consistency, and reads no service that is not included', async () => {
+  it('sends token, filter and consistency, and reads no service that is not included', async () => {
     const { server, url } = await fake(two);
     let token: unknown;
     server.wrong.set('/v1/health/state', () => {});
@@ -227,11 +227,13 @@ describe('Consul: source, against a fake agent', () => {
         .setHeader('content-type', 'application/json')
         .end('{"web":[],"secret":[]}');
     });
-    const more = { auth: { token: 't0k' }, datacenter: 'dc2', consistency: 'stale' };
+    const more = { auth: { token: 't0k' }, consistency: 'stale', filter: 'Service.Port == 80' };
     const { out, until } = start([url], more, (name) => name !== 'secret');
     await until('live', () => out.now === 'live');
     expect(token).to.equal('t0k');
-    expect(server.questions[0]?.search).to.equal('?dc=dc2&stale=1');
+    expect(server.questions[0]?.search).to.equal('?stale=1');
+    const web = server.questions.find(({ pathname }) => pathname === '/v1/health/service/web');
+    expect(Object.fromEntries(web?.searchParams ?? [])).to.deep.equal({ filter: 'Service.Port == 80', stale: '1' });
     expect(server.questions.some(({ pathname }) => pathname.includes('secret'))).to.equal(false);
   });
 
