@@ -72,7 +72,8 @@ function makeWritable(directory: string): void {
   }
 }
 
-function supervise(registry: RegistryConfig, catalog: Catalog, log: Logger): Supervisor {
+/** A registry of the configuration, with a source that fills its view once it is started. */
+export function supervise(registry: RegistryConfig, catalog: Catalog, log: Logger): Supervisor {
   const adapter = adapters.find(({ type }) => type === registry.type);
   if (adapter === undefined) throw new Error(`no adapter for type ${registry.type}`);
   const view = catalog.add(new RegistryPolicy({ ...registry, kinds: adapter.kinds }));

@@ -1,0 +1,57 @@
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { freePorts } from '#test/servers/ports.js';
+
+/**
+ * A TCP way to a server on loopback that counts what clients send. Several ports of one server keep their distances, as Nacos's do.
+ */
+export class Wire {
+  /** The port to use in place of the server's first one. */
+  readonly port: number;
+  /** Pieces that clients sent. Small requests are one piece each; several that are sent at once may be one. */
+  pieces = 0;
+  readonly #servers: Server[] = [];
+  readonly #sockets = new Set<Socket>();
+
+  private constructor(port: number) {
+    this.port = port;
+  }
+
+  /** @param offsets of the server's other ports from its first one */
+  static async open(to: number, offsets: readonly number[] = []): Promise<Wire> {
+    const wire = new Wire(await freePorts([0, ...offsets]));
+    for (const offset of [0, ...offsets]) await wire.#listen(wire.port + offset, to + offset);
+    return wire;
+  }
+
+  /** Connections that are open now. */
+  get connections(): number {
+    return this.#sockets.size;
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  }
+
+  #listen(port: number, to: number): Promise<void> {
+    const server = createServer((client) => this.#join(client, connect(to, '127.0.0.1')));
+    this.#servers.push(server);
+    return new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
+  }
+
+  #join(client: Socket, server: Socket): void {
+    this.#sockets.add(client);
+    client.on('data', () => {
+      this.pieces++;
+    });
+    client.on('close', () => this.#sockets.delete(client));
+    for (const [from, to] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      from.on('error', () => from.destroy());
+      from.on('close', () => to.destroy());
+      from.pipe(to);
+    }
+  }
+}
