@@ -69,6 +69,11 @@ export class ConsulClient {
     return this.#ask('/health/state/any', { filter: 'Status != "passing"' }, question, signal, answerOf);
   }
 
+  /** The nodes. Its index passes with every change of a node, such as another address. */
+  nodes(question: Question, signal: AbortSignal): Promise<Answer> {
+    return this.#ask('/catalog/nodes', {}, question, signal, answerOf);
+  }
+
   /** The servers of the place's data centre, as instances of the service `consul`. */
   consulServers(signal: AbortSignal): Promise<Answer> {
     return this.#ask('/catalog/service/consul', {}, {}, signal, answerOf);
@@ -197,7 +202,8 @@ function answerOf({ body, headers }: Reply, server: string): Answer {
   const index = headers['x-consul-index'];
   if (typeof index !== 'string' || !/^\d+$/.test(index))
     throw new HttpError('answered without X-Consul-Index: this is not Consul', undefined);
-  if (headers['x-consul-knownleader'] === 'false')
+  // An agent that answers from its event stream does not say whether there is a leader.
+  if (headers['x-consul-knownleader'] === 'false' && headers['x-consul-query-backend'] !== 'streaming')
     throw new HttpError('has no leader: what it knows may be old', undefined);
   const behind = Number(headers['x-consul-lastcontact'] ?? 0);
   if (behind > LONGEST_BEHIND_MS)

@@ -55,7 +55,7 @@ export class ScopeSession {
   /** What ends the blocking query of a service that has one. */
   readonly #held = new Map<WatchedService, AbortController>();
   readonly #sweep: Sweep;
-  #followsChecks = false;
+  #followsSignals = false;
   #stale = false;
 
   constructor(options: SessionOptions) {
@@ -146,8 +146,9 @@ export class ScopeSession {
     const { polls, signal, spawn } = this.#options;
     if (!polls.take()) {
       this.#sweep.add(service);
-      if (!this.#followsChecks) spawn(this.#sweep.followChecks(signal));
-      this.#followsChecks = true;
+      if (!this.#followsSignals)
+        for (const follow of [this.#sweep.followChecks(signal), this.#sweep.followNodes(signal)]) spawn(follow);
+      this.#followsSignals = true;
       return;
     }
     this.#sweep.delete(service);

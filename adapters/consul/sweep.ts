@@ -2,17 +2,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { reasonOf } from '#model/reason.js';
 import { type ConsulClient, isSilence, nextIndex } from './client.js';
+import { Refusal } from './connection.js';
 import { decodeFailingChecks, type FailingCheck } from './decode.js';
 import { Backoff, Bell } from './pace.js';
 import type { WatchedService } from './service.js';
 
 /** Reads at one time. */
 const READERS = 8;
-const CHECKS_PACE_MS = 200;
+const FOLLOW_PACE_MS = 200;
 const PAUSE_MS = 1_000;
 const RETRY_MS = 10_000;
-/** Without any signal, services are read again at this rate: what no signal tells, such as a node's address. */
-const QUIET_READ_MS = 100;
+/** Without any signal, services are read again at this rate: what no signal tells, such as what a token may see. */
+const QUIET_READ_MS = 1_000;
 
 /** What a sweep works with. */
 export interface SweepOptions {
@@ -73,30 +74,44 @@ export class Sweep {
   }
 
   /** Has the services read at once whose checks begin or cease to fail. Runs until the signal aborts, and then throws its reason. */
-  async followChecks(signal: AbortSignal): Promise<never> {
-    const { client, log } = this.#options;
-    const backoff = new Backoff();
+  followChecks(signal: AbortSignal): Promise<never> {
     let known: ReadonlyMap<string, FailingCheck> | undefined;
-    let index = 0n;
-    for (;;) {
+    return this.#follow('failing checks', signal, async (index) => {
+      const answer = await this.#options.client.failingChecks({ index }, signal);
+      const failing = new Map(decodeFailingChecks(answer.body).map((check) => [check.id, check]));
+      if (known === undefined) this.#wanted.ring();
+      else await this.#readAll(this.#affected(known, failing), 'check');
+      known = failing;
+      return answer.index;
+    });
+  }
+
+  /** Has all services read when a node changes, which the list of services does not tell. Runs until the signal aborts, and then throws its reason. */
+  followNodes(signal: AbortSignal): Promise<never> {
+    return this.#follow('nodes', signal, async (index) => {
+      const answer = await this.#options.client.nodes({ index }, signal);
+      if (index > 0n && answer.index !== index) this.#wanted.ring();
+      return answer.index;
+    });
+  }
+
+  /** @param ask asks with an index and takes the answer; gives the answer's index */
+  async #follow(what: string, signal: AbortSignal, ask: (index: bigint) => Promise<bigint>): Promise<never> {
+    const backoff = new Backoff();
+    for (let index = 0n; ; ) {
       try {
-        const answer = await client.failingChecks({ index }, signal);
-        const failing = new Map(decodeFailingChecks(answer.body).map((check) => [check.id, check]));
-        index = nextIndex(answer.index, index);
-        if (known === undefined) this.#wanted.ring();
-        else await this.#readAll(this.#affected(known, failing), 'check');
-        known = failing;
+        index = nextIndex(await ask(index), index);
         backoff.reset();
-        await sleep(CHECKS_PACE_MS, undefined, { signal });
+        await sleep(FOLLOW_PACE_MS, undefined, { signal });
       } catch (error) {
         signal.throwIfAborted();
-        log.warn(
+        this.#options.log.warn(
           { reason: reasonOf(error) },
-          'the failing checks cannot be followed: services beyond maxPolls are read one after the other',
+          `the ${what} cannot be followed: services beyond maxPolls are read one after the other`,
         );
         this.#wanted.ring();
         index = 0n;
-        await backoff.pause(signal);
+        await backoff.pause(signal, error instanceof Refusal ? error.pause : 0);
       }
     }
   }
