@@ -3,7 +3,7 @@ import pLimit from 'p-limit';
 import { readClientTls, type TlsFiles } from '#config/fields.js';
 import { reasonOf } from '#model/reason.js';
 import { HttpError, withoutUser } from '#sources/http.js';
-import { Connection, Refusal, type Reply, type Request } from './connection.js';
+import { Connection, pauseOf, Refusal, type Reply, type Request } from './connection.js';
 import type { ConsulConfig } from './schema.js';
 
 /** Questions at one time beside the blocking queries. */
@@ -74,6 +74,11 @@ export class ConsulClient {
     return this.#ask('/catalog/nodes', {}, question, signal, answerOf);
   }
 
+  /** All nodes with their services and checks in one answer. Consul's own web pages ask so: its documents do not promise it. */
+  everything(signal: AbortSignal): Promise<Answer> {
+    return this.#ask('/internal/ui/nodes', {}, {}, signal, answerOf);
+  }
+
   /** The servers of the place's data centre, as instances of the service `consul`. */
   consulServers(signal: AbortSignal): Promise<Answer> {
     return this.#ask('/catalog/service/consul', {}, {}, signal, answerOf);
@@ -111,7 +116,7 @@ export class ConsulClient {
       }
     }
     const message = failures.sort().join('; ');
-    const pauses = errors.map((error) => (error instanceof Refusal ? error.pause : 0));
+    const pauses = errors.map(pauseOf);
     const { status } = errors.at(-1) ?? {};
     if (errors.some((error) => error instanceof Refusal))
       throw new Refusal(message, status ?? 503, Math.max(...pauses), { cause: errors.at(-1) });

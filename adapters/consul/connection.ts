@@ -112,6 +112,11 @@ export class Connection {
   }
 }
 
+/** ms that a server asked for with its error. */
+export function pauseOf(error: unknown): number {
+  return error instanceof Refusal ? error.pause : 0;
+}
+
 function errorOf({ err, res }: Outcome): HttpError {
   const status = res?.statusCode;
   if (status === undefined || status < 300) return new HttpError(reasonOf(err), undefined, { cause: err });
@@ -119,10 +124,10 @@ function errorOf({ err, res }: Outcome): HttpError {
   const detail = typeof body === 'string' ? short(body.trim()) : '';
   const message = `answered ${status} ${detail}`.trim();
   if (status !== 429 && status !== 503) return new HttpError(message, status, { cause: err });
-  return new Refusal(message, status, pauseOf(res?.headers['retry-after']), { cause: err });
+  return new Refusal(message, status, secondsOf(res?.headers['retry-after']), { cause: err });
 }
 
 /** A Retry-After in seconds, as ms; one as a date, which needs both clocks to agree, counts as none. At most a minute. */
-function pauseOf(retryAfter: string | undefined): number {
+function secondsOf(retryAfter: string | undefined): number {
   return /^\d{1,9}$/.test(retryAfter ?? '') ? Math.min(Number(retryAfter) * 1000, 60_000) : 0;
 }

@@ -51,6 +51,36 @@ export function decodeFailingChecks(body: unknown): FailingCheck[] {
   });
 }
 
+/** The whole catalog at one time, to be compared with itself at another. */
+export interface Marks {
+  /** For each service a text that is another one when anything of its instances is; what its checks put out is left aside. */
+  readonly services: ReadonlyMap<string, string>;
+  readonly instances: number;
+}
+
+/** An answer to `/v1/internal/ui/nodes`. @throws Error if it is none */
+export function decodeMarks(body: unknown): Marks {
+  const services = new Map<string, string>();
+  let instances = 0;
+  for (const node of listOf(body, 'nodes')) {
+    if (!isObject(node)) throw new Error(`not a node: ${preview(node)}`);
+    const statuses = new Map<string, string>();
+    for (const check of listOf(node.Checks ?? [], 'checks').filter(isObject)) {
+      const id = text(check.ServiceID);
+      statuses.set(id, `${statuses.get(id) ?? ''} ${text(check.CheckID)} ${text(check.Status)}`);
+    }
+    const ofNode = [node.Node, node.Address, JSON.stringify(node.TaggedAddresses), statuses.get('')].join();
+    for (const service of listOf(node.Services ?? [], 'services').filter(isObject)) {
+      const { Service: name, ID, ModifyIndex } = service;
+      if (typeof name !== 'string' || ModifyIndex === undefined) throw new Error(`not a service: ${preview(service)}`);
+      const mark = [ofNode, ID, ModifyIndex, statuses.get(text(ID))].join();
+      services.set(name, `${services.get(name) ?? ''}${mark}\n`);
+      instances++;
+    }
+  }
+  return { services, instances };
+}
+
 /**
  * An answer to `/v1/health/service/<name>`. Instances of a kind that is not wanted are left out; undefined if there is nothing else.
  * @param metadata what is known of the service by where it is

@@ -1,4 +1,4 @@
-import type { ServiceKey } from '#model/service.js';
+import type { Metadata, ServiceKey } from '#model/service.js';
 import type { ConsulClient, Place } from './client.js';
 import { decodeDatacenter, decodeNamed, decodeTexts } from './decode.js';
 import type { ConsulConfig } from './schema.js';
@@ -41,6 +41,17 @@ export function domainOf({ own, datacenter, partition = 'default', namespace = '
     ...center,
     'consul',
   ].join('.');
+}
+
+/** What all services of a scope are known by; `domain` is where Consul's DNS has them. */
+export function metadataOf(scope: Scope): Metadata {
+  const { datacenter, partition, namespace } = scope;
+  return {
+    domain: domainOf(scope),
+    ...(datacenter === undefined ? {} : { datacenter }),
+    ...(partition === undefined ? {} : { partition }),
+    ...(namespace === undefined ? {} : { namespace }),
+  };
 }
 
 /** The data centres to read. @throws HttpError, or Error if the agents' own one cannot be told from the others */

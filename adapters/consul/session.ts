@@ -4,12 +4,12 @@ import { asError } from '#model/reason.js';
 import type { RegistryService } from '#model/service.js';
 import { type Cause, cause, type SourceContext, type SourceOutput } from '#sources/contract.js';
 import { type Answer, type ConsulClient, isUnavailable, nextIndex, type Question } from './client.js';
-import { Refusal } from './connection.js';
+import { pauseOf, Refusal } from './connection.js';
 import { decodeNames } from './decode.js';
 import type { Reading } from './instance.js';
 import { Backoff, type Budget, fork } from './pace.js';
 import type { ConsulConfig } from './schema.js';
-import { domainOf, type Scope, serviceKey } from './scope.js';
+import { metadataOf, type Scope, serviceKey } from './scope.js';
 import { type Reader, WatchedService } from './service.js';
 import { Sweep } from './sweep.js';
 
@@ -289,20 +289,4 @@ export class ScopeSession {
       throw new Error(`${list.server}: the token may see no service`);
     return names.filter((name) => name !== 'consul' && this.#options.context.includes(name));
   }
-}
-
-/** What all services of a scope are told apart by; `domain` is where Consul's DNS has them. */
-function metadataOf(scope: Scope): Record<string, string> {
-  const { datacenter, partition, namespace } = scope;
-  return {
-    domain: domainOf(scope),
-    ...(datacenter === undefined ? {} : { datacenter }),
-    ...(partition === undefined ? {} : { partition }),
-    ...(namespace === undefined ? {} : { namespace }),
-  };
-}
-
-/** ms that the servers asked for. */
-function pauseOf(error: unknown): number {
-  return error instanceof Refusal ? error.pause : 0;
 }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { asError } from '#model/reason.js';
 import { cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
 import { ConsulClient, type Place, Servers } from './client.js';
-import { Refusal } from './connection.js';
+import { pauseOf } from './connection.js';
 import { readingOf } from './instance.js';
 import { Backoff, Budget, fork } from './pace.js';
 import { Parts } from './parts.js';
@@ -113,7 +113,7 @@ class Run {
       } catch (error) {
         this.signal.throwIfAborted();
         this.#parts.failed(part, asError(error));
-        await backoff.pause(this.signal, error instanceof Refusal ? error.pause : 0);
+        await backoff.pause(this.signal, pauseOf(error));
       }
     }
   }

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { z } from 'zod';
 import { nextIndex } from '#adapters/consul/client.js';
-import { decodeFailingChecks, decodeNames, decodeService } from '#adapters/consul/decode.js';
+import { decodeFailingChecks, decodeMarks, decodeNames, decodeService } from '#adapters/consul/decode.js';
 import { readingOf } from '#adapters/consul/instance.js';
 import { fields } from '#adapters/consul/schema.js';
 import { domainOf, type Scope, serviceKey } from '#adapters/consul/scope.js';
@@ -172,6 +172,34 @@ describe('Consul: decode', () => {
       ['team/default', ''],
     ]);
     expect(domainOf({ own: true, partition: 'default', namespace: 'default' })).to.equal('service.consul');
+  });
+
+  it('marks what changes of a service, and nothing else', () => {
+    const nodes = (service: object = {}, check: object = {}, node: object = {}) => [
+      {
+        Node: 'n1',
+        Address: '10.0.0.1',
+        Services: [
+          { Service: 'web', ID: 'web-1', ModifyIndex: 7, ...service },
+          { Service: 'db', ID: 'db-1', ModifyIndex: 7 },
+        ],
+        Checks: [{ CheckID: 'c1', ServiceID: 'web-1', Status: 'passing', Output: '', ...check }],
+        ...node,
+      },
+    ];
+    const before = decodeMarks(nodes());
+    expect(before.instances).to.equal(2);
+    const changed = (body: unknown) => {
+      const { services } = decodeMarks(body);
+      return [...services.keys()].filter((name) => services.get(name) !== before.services.get(name));
+    };
+    expect(changed(nodes())).to.deep.equal([]);
+    expect(changed(nodes({}, { Output: 'took 3 ms' }))).to.deep.equal([]);
+    expect(changed(nodes({ ModifyIndex: 8 }))).to.deep.equal(['web']);
+    expect(changed(nodes({}, { Status: 'critical' }))).to.deep.equal(['web']);
+    expect(changed(nodes({}, { ServiceID: '', Status: 'critical' }))).to.deep.equal(['web', 'db']);
+    expect(changed(nodes({}, {}, { Address: '10.0.0.2' }))).to.deep.equal(['web', 'db']);
+    expect(() => decodeMarks([{ Node: 'n1', Services: [{ Service: 'web' }] }])).to.throw('not a service');
   });
 
   it('gives the same for the same in another order', () => {

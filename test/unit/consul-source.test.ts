@@ -305,6 +305,27 @@ describe('Consul: source, against a fake agent', () => {
     await until('live', () => out.now === 'live' && out.services.size === 2);
   });
 
+  for (const [what, fault] of Object.entries({
+    'is not there': (_, response) => response.writeHead(404).end(),
+    'is something else': (_, response) =>
+      response.setHeader('x-consul-index', '1').setHeader('content-type', 'application/json').end('{"a":1}'),
+    'shows nothing': (_, response) =>
+      response.setHeader('x-consul-index', '1').setHeader('content-type', 'application/json').end('[]'),
+  } satisfies Record<string, Handler>))
+    it(`reads all services beyond the blocking queries after a change, if the whole catalog ${what}`, async () => {
+      const many = (id: string) => Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`s${index}`, [id]]));
+      const { server, url } = await fake(many('first'));
+      server.wrong.set('/v1/internal', fault);
+      const { out, until } = start([url], { maxPolls: 2, wait: '60s' });
+      await until('live', () => out.now === 'live' && out.services.size === 20);
+      server.holds(many('second'));
+      await until('all read', () =>
+        [...out.services.values()].every(({ instances }) => instances[0]?.id === 'n1/second'),
+      );
+      const asked = () => server.questions.filter(({ pathname }) => pathname.startsWith('/v1/internal')).length;
+      expect(asked()).to.be.at.most(4);
+    });
+
   it('knocks seldom while no agent is there', async function () {
     this.timeout(20_000);
     const { server, url } = await fake(
