@@ -1,7 +1,22 @@
+import { readFile } from 'node:fs/promises';
+import pLimit from 'p-limit';
 import { readClientTls, type TlsFiles } from '#config/fields.js';
+import { reasonOf } from '#model/reason.js';
 import { HttpError, withoutUser } from '#sources/http.js';
-import { type Call, Connection, type Reply } from './connection.js';
+import { Connection, pauseOf, Refusal, type Reply, type Request } from './connection.js';
 import type { ConsulConfig } from './schema.js';
+
+/** Questions at one time beside the blocking queries. */
+const READERS = 8;
+/** ms without word from its leader after which a server's answer is too old to be taken: with `stale` it would answer for ever. */
+const LONGEST_BEHIND_MS = 10_000;
+
+/** What a question is about. What is not given is the agents' own, or the token's. */
+export interface Place {
+  readonly datacenter?: string | undefined;
+  readonly partition?: string | undefined;
+  readonly namespace?: string | undefined;
+}
 
 /** How something is asked. Without an index it is answered at once. */
 export interface Question {
@@ -23,78 +38,139 @@ export interface Answer {
 }
 
 /**
- * Consul's HTTP API, as far as a reader needs it, over several servers: sticky to the one that answers, and on to the next when it cannot
- * be reached, is too slow, or answers 5xx or 429. Protocol: https://developer.hashicorp.com/consul/api-docs/features/blocking
+ * Consul's HTTP API for one place, as far as a reader needs it, over several servers: sticky to the one that answers, and on to the next
+ * when it cannot be reached, is too slow, answers 5xx or 429, or has lost its leader. Protocol:
+ * https://developer.hashicorp.com/consul/api-docs/features/blocking
  */
 export class ConsulClient {
-  readonly #config: ConsulConfig;
-  readonly #servers: readonly Server[];
+  readonly #servers: Servers;
+  readonly #place: Place;
   #current = 0;
 
-  /** @throws Error of the file system if a certificate cannot be read */
-  constructor(config: ConsulConfig) {
-    this.#config = config;
-    const tls = config.tls === undefined ? {} : readClientTls(config.tls);
-    this.#servers = config.servers.map((url) => new Server(url, tls));
+  constructor(servers: Servers, place: Place) {
+    this.#servers = servers;
+    this.#place = place;
   }
 
   /** The names of all services, with their tags. Its index passes with every change of any registration. */
   services(question: Question, signal: AbortSignal): Promise<Answer> {
-    return this.#ask('/v1/catalog/services', (consul, options) => consul.catalog.services(options), question, signal);
+    return this.#ask('/catalog/services', {}, question, signal, answerOf);
   }
 
-  /** The instances of one service, each with its node and its checks. */
+  /** The instances of one service, each with its node and its checks; those that the configured filter chooses. */
   service(name: string, question: Question, signal: AbortSignal): Promise<Answer> {
-    const call: Call = (consul, options) => consul.health.service({ ...options, service: name });
-    return this.#ask(`/v1/health/service/${encodeURIComponent(name)}`, call, question, signal);
+    const { filter } = this.#servers.config;
+    const query = filter === undefined ? {} : { filter };
+    return this.#ask(`/health/service/${encodeURIComponent(name)}`, query, question, signal, answerOf);
   }
 
   /** The checks that do not pass. */
   failingChecks(question: Question, signal: AbortSignal): Promise<Answer> {
-    const filter = 'Status != "passing"';
-    const call: Call = (consul, options) => consul.health.state({ ...options, state: 'any', filter });
-    return this.#ask('/v1/health/state/any', call, question, signal);
+    return this.#ask('/health/state/any', { filter: 'Status != "passing"' }, question, signal, answerOf);
   }
 
-  close(): void {
-    for (const server of this.#servers) server.close();
+  /** The nodes. Its index passes with every change of a node, such as another address. */
+  nodes(question: Question, signal: AbortSignal): Promise<Answer> {
+    return this.#ask('/catalog/nodes', {}, question, signal, answerOf);
   }
 
-  /** @throws HttpError that names each server and what was wrong with it */
-  async #ask(path: string, call: Call, question: Question, signal: AbortSignal): Promise<Answer> {
-    const options = this.#options(question);
-    const { timeout, wait } = this.#config;
+  /** All nodes with their services and checks in one answer. Consul's own web pages ask so: its documents do not promise it. */
+  everything(signal: AbortSignal): Promise<Answer> {
+    return this.#ask('/internal/ui/nodes', {}, {}, signal, answerOf);
+  }
+
+  /** The servers of the place's data centre, as instances of the service `consul`. */
+  consulServers(signal: AbortSignal): Promise<Answer> {
+    return this.#ask('/catalog/service/consul', {}, {}, signal, answerOf);
+  }
+
+  /** The data centres, partitions or namespaces that there are. These answers have no index. */
+  async all(what: 'catalog/datacenters' | 'partitions' | 'namespaces', signal: AbortSignal): Promise<unknown> {
+    return (await this.#ask(`/${what}`, {}, {}, signal, (reply) => reply)).body;
+  }
+
+  /** @throws HttpError that names each server and what was wrong with it; a Refusal if one of them asked for a pause */
+  async #ask<T>(
+    path: string,
+    more: Request['query'],
+    question: Question,
+    signal: AbortSignal,
+    read: (reply: Reply, server: string) => T,
+  ): Promise<T> {
+    const { config } = this.#servers;
+    const query = { ...more, ...this.#query(question) };
     // Consul adds up to a sixteenth of the wait.
-    const patience = timeout + (question.index === undefined ? 0 : wait * (1 + 1 / 16));
+    const patience = config.timeout + (question.index === undefined ? 0 : config.wait * (1 + 1 / 16));
     const failures: string[] = [];
-    let last: HttpError | undefined;
+    const errors: HttpError[] = [];
     for (const server of this.#order(question)) {
       try {
-        return answerOf(await server.ask(call, options, patience, signal), server.shown);
+        const headers = await this.#servers.headers();
+        const send = () => server.ask({ path, query, headers }, patience, signal);
+        return read(await (question.index === undefined ? this.#servers.plainly(send) : send()), server.shown);
       } catch (error) {
         signal.throwIfAborted();
-        last = error as HttpError;
-        failures.push(`${server.shown}${path}: ${last.message}`);
-        if (server === this.#servers[this.#current]) this.#current = (this.#current + 1) % this.#servers.length;
+        errors.push(error as HttpError);
+        failures.push(`${server.shown}/v1${path}: ${reasonOf(error)}`);
+        if (server === this.#servers.all[this.#current]) this.#current = (this.#current + 1) % this.#servers.all.length;
       }
     }
-    throw new HttpError(failures.sort().join('; '), last?.status, { cause: last });
+    const message = failures.sort().join('; ');
+    const pauses = errors.map(pauseOf);
+    const { status } = errors.at(-1) ?? {};
+    if (errors.some((error) => error instanceof Refusal))
+      throw new Refusal(message, status ?? 503, Math.max(...pauses), { cause: errors.at(-1) });
+    throw new HttpError(message, status, { cause: errors.at(-1) });
   }
 
   #order({ elsewhere }: Question): Server[] {
-    const order = [...this.#servers.slice(this.#current), ...this.#servers.slice(0, this.#current)];
+    const { all } = this.#servers;
+    const order = [...all.slice(this.#current), ...all.slice(0, this.#current)];
     return [...order.filter(({ shown }) => shown !== elsewhere), ...order.filter(({ shown }) => shown === elsewhere)];
   }
 
-  #options({ index, elsewhere }: Question): object {
-    const { auth, datacenter, wait } = this.#config;
-    const consistency = elsewhere === undefined ? this.#config.consistency : 'consistent';
+  #query({ index, elsewhere }: Question): Request['query'] {
+    const { wait, ...config } = this.#servers.config;
+    const { datacenter, partition, namespace } = this.#place;
+    const consistency = elsewhere === undefined ? config.consistency : 'consistent';
     return {
-      ...(auth === undefined ? {} : { token: auth.token.reveal() }),
       ...(datacenter === undefined ? {} : { dc: datacenter }),
-      ...(consistency === 'default' ? {} : { [consistency]: true }),
+      ...(partition === undefined ? {} : { partition }),
+      ...(namespace === undefined ? {} : { ns: namespace }),
+      ...(consistency === 'default' ? {} : { [consistency]: '1' }),
       ...(index === undefined ? {} : { index: String(index), wait: `${wait}ms` }),
     };
+  }
+}
+
+/** The servers of a registry, the connections to them, and what all questions have in common. */
+export class Servers {
+  readonly config: ConsulConfig;
+  readonly all: readonly Server[];
+  /** Sends a question that is no blocking query, as soon as few enough are under way. */
+  readonly plainly = pLimit(READERS);
+
+  /** @throws Error of the file system if a certificate cannot be read */
+  constructor(config: ConsulConfig) {
+    this.config = config;
+    const tls = config.tls === undefined ? {} : readClientTls(config.tls);
+    this.all = config.servers.map((url) => new Server(url, tls));
+  }
+
+  /** @throws Error that names the token's file if it cannot be read or is empty */
+  async headers(): Promise<Request['headers']> {
+    const { token, tokenFile } = this.config.auth ?? {};
+    if (tokenFile === undefined) return token === undefined ? {} : { 'x-consul-token': token.reveal() };
+    const read = await readFile(tokenFile, 'utf8').catch((error: unknown) => {
+      throw new Error(`auth.tokenFile cannot be read: ${reasonOf(error)}`, { cause: error });
+    });
+    if (!/^[\x21-\x7e]+$/.test(read.trim()))
+      throw new Error(`auth.tokenFile ${tokenFile} holds no token, or more than one`);
+    return { 'x-consul-token': read.trim() };
+  }
+
+  close(): void {
+    for (const server of this.all) server.close();
   }
 }
 
@@ -112,11 +188,11 @@ class Server {
     this.#tls = tls;
   }
 
-  async ask(call: Call, options: object, timeout: number, signal: AbortSignal): Promise<Reply> {
+  async ask(request: Request, timeout: number, signal: AbortSignal): Promise<Reply> {
     const connection = this.#idle.pop() ?? new Connection(this.#url, this.#tls);
     this.#all.add(connection);
     try {
-      return await connection.ask(call, options, timeout, signal);
+      return await connection.ask(request, timeout, signal);
     } finally {
       this.#idle.push(connection);
     }
@@ -131,6 +207,12 @@ function answerOf({ body, headers }: Reply, server: string): Answer {
   const index = headers['x-consul-index'];
   if (typeof index !== 'string' || !/^\d+$/.test(index))
     throw new HttpError('answered without X-Consul-Index: this is not Consul', undefined);
+  // An agent that answers from its event stream does not say whether there is a leader.
+  if (headers['x-consul-knownleader'] === 'false' && headers['x-consul-query-backend'] !== 'streaming')
+    throw new HttpError('has no leader: what it knows may be old', undefined);
+  const behind = Number(headers['x-consul-lastcontact'] ?? 0);
+  if (behind > LONGEST_BEHIND_MS)
+    throw new HttpError(`last heard of its leader ${behind} ms ago, expected at most ${LONGEST_BEHIND_MS}`, undefined);
   const filtered = headers['x-consul-results-filtered-by-acls'] === 'true';
   const closed = headers['x-consul-default-acl-policy'] === 'deny';
   return { body, index: BigInt(index), filtered, closed, server };
@@ -142,4 +224,14 @@ function answerOf({ body, headers }: Reply, server: string): Answer {
 export function nextIndex(answered: bigint, asked: bigint): bigint {
   if (answered < asked) return 0n;
   return answered < 1n ? 1n : answered;
+}
+
+/** Whether an error says nothing of what was asked for: no server answered, or those that did could not. */
+export function isUnavailable(error: unknown): boolean {
+  return error instanceof HttpError && (error.status === undefined || error.status >= 500 || error.status === 429);
+}
+
+/** Whether no server answered at all, or each wants to be asked less. */
+export function isSilence(error: unknown): boolean {
+  return error instanceof HttpError && (error.status === undefined || error instanceof Refusal);
 }

@@ -8,8 +8,13 @@ import { short } from '#model/address.js';
 import { reasonOf } from '#model/reason.js';
 import { HttpError } from '#sources/http.js';
 
-/** One call of the `consul` package, given the options that go with every question. */
-export type Call = (consul: Consul, options: object) => Promise<unknown>;
+/** What is asked for, below /v1, in the words of the API. */
+export interface Request {
+  /** Percent-encoded: `/health/service/web`. */
+  readonly path: string;
+  readonly query: Readonly<Record<string, string>>;
+  readonly headers: Readonly<Record<string, string>>;
+}
 
 /** What came back: the body, parsed if it said that it was JSON, and the headers. */
 export interface Reply {
@@ -17,12 +22,35 @@ export interface Reply {
   readonly headers: IncomingMessage['headers'];
 }
 
+/** A request that a server refused, which it may take later. */
+export class Refusal extends HttpError {
+  /** ms that the server wants to be left alone; 0 if it does not say. */
+  readonly pause: number;
+  constructor(message: string, status: number, pause: number, options?: ErrorOptions) {
+    super(message, status, options);
+    this.pause = pause;
+  }
+}
+
+/** How the package ends a request: `next(false, error, result)`. */
+type Finish = (request: Outcome, next: (go: false, error: undefined, result: Outcome) => void) => void;
+
+interface Outcome {
+  readonly err?: unknown;
+  readonly res?: IncomingMessage & { readonly body?: unknown };
+}
+
+/** The package's own way to send a request, which its types leave out: it has no calls for partitions and namespaces. */
+interface Sender {
+  _get(request: object, finish: Finish): Promise<Outcome>;
+}
+
 /**
  * One connection to one agent, for one question at a time. The `consul` package itself would wait for an answer that was cut off
  * until its time is up, so the socket is watched here.
  */
 export class Connection {
-  readonly #consul: Consul;
+  readonly #consul: Sender;
   readonly #agent: HttpAgent;
   #socket: Socket | undefined;
   #cancel: (reason: Error) => void = () => {};
@@ -41,34 +69,31 @@ export class Connection {
       return socket;
     };
     const settings = { baseUrl: `${server}/v1`, agent: this.#agent };
-    this.#consul = new Consul(settings);
+    this.#consul = new Consul(settings) as unknown as Sender;
   }
 
   /**
-   * @param options those of the package, in its own words
    * @param timeout ms for the whole answer
-   * @throws HttpError, with the status if there was one that is not 2xx; or the signal's reason
+   * @throws HttpError, with the status if there was one that is not 2xx; a Refusal for 429 and 503; or the signal's reason
    */
-  async ask(call: Call, options: object, timeout: number, signal: AbortSignal): Promise<Reply> {
+  async ask(request: Request, timeout: number, signal: AbortSignal): Promise<Reply> {
     signal.throwIfAborted();
-    // The package takes this for a watch: it then hands out the response itself, and is cancelled by an event.
-    const context = Object.assign(new EventEmitter(), { includeResponse: true });
+    // The package cancels by an event.
+    const ctx = new EventEmitter();
     let reason: Error | undefined;
     this.#cancel = (error) => {
       reason = error;
-      context.emit('cancel');
+      ctx.emit('cancel');
     };
     const abort = () => this.#cancel(signal.reason as Error);
     signal.addEventListener('abort', abort);
     try {
-      const [response, body] = (await call(this.#consul, { ...options, timeout, ctx: context })) as [
-        IncomingMessage,
-        unknown,
-      ];
-      return { body, headers: response.headers };
-    } catch (error) {
+      const outcome = await this.#consul._get({ ...request, timeout, ctx }, (done, next) =>
+        next(false, undefined, done),
+      );
       signal.throwIfAborted();
-      throw reason ?? errorOf(error);
+      if (outcome.err !== undefined) throw reason ?? errorOf(outcome);
+      return { body: outcome.res?.body, headers: outcome.res?.headers ?? {} };
     } finally {
       signal.removeEventListener('abort', abort);
       this.#cancel = () => {};
@@ -87,11 +112,22 @@ export class Connection {
   }
 }
 
-function errorOf(error: unknown): HttpError {
-  const response = (error as { response?: IncomingMessage & { body?: unknown } }).response;
-  const status = response?.statusCode;
-  if (status === undefined || status < 300) return new HttpError(reasonOf(error), undefined, { cause: error });
-  const body = Buffer.isBuffer(response?.body) ? response.body.toString() : response?.body;
+/** ms that a server asked for with its error. */
+export function pauseOf(error: unknown): number {
+  return error instanceof Refusal ? error.pause : 0;
+}
+
+function errorOf({ err, res }: Outcome): HttpError {
+  const status = res?.statusCode;
+  if (status === undefined || status < 300) return new HttpError(reasonOf(err), undefined, { cause: err });
+  const body = Buffer.isBuffer(res?.body) ? res.body.toString() : res?.body;
   const detail = typeof body === 'string' ? short(body.trim()) : '';
-  return new HttpError(`answered ${status} ${detail}`.trim(), status, { cause: error });
+  const message = `answered ${status} ${detail}`.trim();
+  if (status !== 429 && status !== 503) return new HttpError(message, status, { cause: err });
+  return new Refusal(message, status, secondsOf(res?.headers['retry-after']), { cause: err });
+}
+
+/** A Retry-After in seconds, as ms; one as a date, which needs both clocks to agree, counts as none. At most a minute. */
+function secondsOf(retryAfter: string | undefined): number {
+  return /^\d{1,9}$/.test(retryAfter ?? '') ? Math.min(Number(retryAfter) * 1000, 60_000) : 0;
 }

@@ -1,6 +1,7 @@
-import { parseAddress, parsePort, short } from '#model/address.js';
+import { short } from '#model/address.js';
 import type { Instance, Metadata, RegistryService, Rejection, ServiceKey } from '#model/service.js';
-import { isObject, type JsonObject } from '#sources/json.js';
+import { isObject } from '#sources/json.js';
+import { decodeInstance, kindOf, listOf, preview, type Reading, text } from './instance.js';
 
 /** What Consul's JSON means. */
 
@@ -13,14 +14,32 @@ export interface FailingCheck {
   readonly service: string;
 }
 
-export function serviceKey(registry: string, name: string): ServiceKey {
-  return { registry, namespace: '', group: '', name, version: '' };
-}
-
 /** The names in an answer to `/v1/catalog/services`. @throws Error if it is none */
 export function decodeNames(body: unknown): string[] {
   if (!isObject(body)) throw new Error(`the answer is no map of services: ${preview(body)}`);
   return Object.keys(body);
+}
+
+/** An answer to `/v1/catalog/datacenters`. @throws Error if it is none */
+export function decodeTexts(body: unknown, what: string): string[] {
+  return listOf(body, what).map((entry) => {
+    if (typeof entry !== 'string' || entry === '') throw new Error(`not a name: ${preview(entry)}`);
+    return entry;
+  });
+}
+
+/** The names in an answer to `/v1/namespaces` or `/v1/partitions`. @throws Error if it is none */
+export function decodeNamed(body: unknown, what: string): string[] {
+  return decodeTexts(
+    listOf(body, what).map((entry) => (isObject(entry) ? entry.Name : entry)),
+    what,
+  );
+}
+
+/** The data centre in an answer to `/v1/catalog/service/consul`; undefined if it shows no server. @throws Error if it is none */
+export function decodeDatacenter(body: unknown): string | undefined {
+  const [server] = listOf(body, 'servers');
+  return (isObject(server) && text(server.Datacenter)) || undefined;
 }
 
 /** An answer to `/v1/health/state/any`. @throws Error if it is none */
@@ -32,102 +51,72 @@ export function decodeFailingChecks(body: unknown): FailingCheck[] {
   });
 }
 
+/** The whole catalog at one time, to be compared with itself at another. */
+export interface Marks {
+  /** For each service a text that is another one when anything of its instances is; what its checks put out is left aside. */
+  readonly services: ReadonlyMap<string, string>;
+  readonly instances: number;
+}
+
+/** An answer to `/v1/internal/ui/nodes`. @throws Error if it is none */
+export function decodeMarks(body: unknown): Marks {
+  const services = new Map<string, string>();
+  let instances = 0;
+  for (const node of listOf(body, 'nodes')) {
+    if (!isObject(node)) throw new Error(`not a node: ${preview(node)}`);
+    const statuses = new Map<string, string>();
+    for (const check of listOf(node.Checks ?? [], 'checks').filter(isObject)) {
+      const id = text(check.ServiceID);
+      statuses.set(id, `${statuses.get(id) ?? ''} ${text(check.CheckID)} ${text(check.Status)}`);
+    }
+    const ofNode = [node.Node, node.Address, JSON.stringify(node.TaggedAddresses), statuses.get('')].join();
+    for (const service of listOf(node.Services ?? [], 'services').filter(isObject)) {
+      const { Service: name, ID, ModifyIndex } = service;
+      if (typeof name !== 'string' || ModifyIndex === undefined) throw new Error(`not a service: ${preview(service)}`);
+      const mark = [ofNode, ID, ModifyIndex, statuses.get(text(ID))].join();
+      services.set(name, `${services.get(name) ?? ''}${mark}\n`);
+      instances++;
+    }
+  }
+  return { services, instances };
+}
+
 /**
- * An answer to `/v1/health/service/<name>`. Proxies and gateways of Consul's own mesh are left out; undefined if there is nothing else.
+ * An answer to `/v1/health/service/<name>`. Instances of a kind that is not wanted are left out; undefined if there is nothing else.
+ * @param metadata what is known of the service by where it is
  * @throws Error if it is no such answer
  */
-export function decodeService(key: ServiceKey, body: unknown): RegistryService | undefined {
+export function decodeService(
+  key: ServiceKey,
+  metadata: Metadata,
+  body: unknown,
+  reading: Reading,
+): RegistryService | undefined {
   const entries = listOf(body, 'instances');
   const instances: Instance[] = [];
   const rejected: Rejection[] = [];
-  let proxies = 0;
+  let others = 0;
   for (const [index, entry] of entries.entries()) {
     const service = isObject(entry) ? entry.Service : undefined;
     if (!isObject(entry) || !isObject(service)) {
-      rejected.push({ record: `#${index}`, reason: 'not an object with a Service' });
+      rejected.push({ record: `#${index}`, reason: `not an object with a Service: ${short(preview(entry))}` });
       continue;
     }
-    if (text(service.Kind) !== '') {
-      proxies++;
+    if (!reading.kinds.has(kindOf(service))) {
+      others++;
       continue;
     }
     const node = isObject(entry.Node) ? entry.Node : {};
     const id = `${text(node.Node)}/${text(service.ID)}`;
     try {
-      instances.push(decodeInstance(id, node, service, entry.Checks));
+      instances.push(decodeInstance(id, node, service, entry.Checks, reading));
     } catch (error) {
       rejected.push({ record: id, reason: (error as Error).message });
     }
   }
-  if (proxies > 0 && proxies === entries.length) return undefined;
+  if (others > 0 && others === entries.length) return undefined;
   // In an order of our own, so that an answer in another order is no change.
   instances.sort((a, b) => (a.id < b.id ? -1 : 1));
   rejected.sort((a, b) => (a.record < b.record ? -1 : 1));
-  return { key, kind: 'consul', ports: [], metadata: {}, instances, rejected, consumers: [] };
-}
-
-function decodeInstance(id: string, node: JsonObject, service: JsonObject, checks: unknown): Instance {
-  const status = statusOf(listOf(checks ?? [], 'checks'));
-  const meta = metaOf(service.Meta);
-  const locality = isObject(service.Locality) ? service.Locality : isObject(node.Locality) ? node.Locality : {};
-  const [region, zone] = [text(locality.Region), text(locality.Zone)];
-  const tags = Array.isArray(service.Tags) ? service.Tags.map(String) : [];
-  return {
-    id,
-    address: parseAddress(text(service.Address) || text(node.Address)).text,
-    ports: [{ name: '', protocol: 'http', number: parsePort(service.Port ?? 0) }],
-    status,
-    weight: weightOf(service.Weights, status),
-    zone: meta.zone || zone,
-    locality: region === '' ? undefined : zone === '' ? region : `${region}/${zone}`,
-    network: undefined,
-    metadata: {
-      ...meta,
-      ...(tags.length === 0 ? {} : { tags: tags.join(',') }),
-      ...(text(node.Datacenter) === '' ? {} : { datacenter: text(node.Datacenter) }),
-    },
-    // Consul has indices, and no times.
-    changedAt: 0,
-  };
-}
-
-/** `maintenance` if the node or the instance is in it, else the worst check's status. */
-function statusOf(checks: readonly unknown[]): string {
-  const found = new Set<string>();
-  for (const check of checks) {
-    if (!isObject(check)) continue;
-    const id = text(check.CheckID);
-    if (id === '_node_maintenance' || id.startsWith('_service_maintenance:')) return 'maintenance';
-    found.add(text(check.Status));
-  }
-  return ['critical', 'warning'].find((status) => found.has(status)) ?? 'passing';
-}
-
-/** Consul has one weight for an instance that passes and one for an instance with a warning. */
-function weightOf(weights: unknown, status: string): number {
-  const weight = isObject(weights) ? weights[status === 'warning' ? 'Warning' : 'Passing'] : undefined;
-  return typeof weight === 'number' && weight >= 0 ? weight : 1;
-}
-
-function metaOf(raw: unknown): Metadata {
-  if (!isObject(raw)) return {};
-  return Object.fromEntries(Object.entries(raw).map(([key, value]) => [key, String(value)]));
-}
-
-function listOf(value: unknown, what: string): readonly unknown[] {
-  if (Array.isArray(value)) return value;
-  throw new Error(`the answer is no list of ${what}: ${preview(value)}`);
-}
-
-function text(value: unknown): string {
-  return typeof value === 'string' ? value : '';
-}
-
-function preview(value: unknown): string {
-  const found = Buffer.isBuffer(value)
-    ? value.subarray(0, 200).toString()
-    : typeof value === 'string'
-      ? value
-      : JSON.stringify(value);
-  return short((found ?? 'nothing').replace(/\s+/g, ' '));
+  return { key, kind: 'consul', ports: [], metadata, instances, rejected, consumers: [] };
 }

@@ -6,7 +6,7 @@ export const consul = defineAdapter({
   type: 'consul',
   description: 'HashiCorp Consul',
   fields,
-  kinds: { consul: { host: '{{ service.name }}.service.consul', nominalWeight: 1, protocol: 'http' } },
+  kinds: { consul: { host: '{{ service.name }}.{{ service.metadata.domain }}', nominalWeight: 1, protocol: 'http' } },
   staleAfter: 90_000,
   source: (config, context) => new ConsulSource(config, context),
 });

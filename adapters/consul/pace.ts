@@ -1,20 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ExponentialBackoff } from 'cockatiel';
 
-const FIRST_MS = 200;
-const LONGEST_MS = 10_000;
+const pauses = new ExponentialBackoff({ initialDelay: 200, maxDelay: 10_000 });
 
-/** Pauses between attempts: doubling from 0.2 s to 10 s, each shortened by up to a half at random. */
+/** Pauses between attempts, from some 0.2 s to 10 s, with jitter. */
 export class Backoff {
-  #attempts = 0;
+  #next = pauses.next();
 
   reset(): void {
-    this.#attempts = 0;
+    this.#next = pauses.next();
   }
 
-  /** @throws the signal's reason */
-  async pause(signal: AbortSignal): Promise<void> {
-    const longest = Math.min(LONGEST_MS, FIRST_MS * 2 ** this.#attempts++);
-    await sleep(longest * (1 - Math.random() / 2), undefined, { signal });
+  /**
+   * @param least ms that the server asked for
+   * @throws the signal's reason
+   */
+  async pause(signal: AbortSignal, least = 0): Promise<void> {
+    const { duration } = this.#next;
+    this.#next = this.#next.next(undefined);
+    await sleep(Math.max(duration, least), undefined, { signal });
   }
 }
 
@@ -31,17 +35,42 @@ export class Bell {
   /** Returns when it was rung since the last return, or after `ms`. @returns whether it was rung @throws the signal's reason */
   async heard(ms: number, signal: AbortSignal): Promise<boolean> {
     if (!this.#rung) {
-      // Not AbortSignal.any: on Node 20 it keeps a little of each call while the first signal lives.
-      const wake = new AbortController();
-      this.#wake = wake;
-      const end = (): void => wake.abort();
-      signal.addEventListener('abort', end, { once: true });
-      if (signal.aborted) end();
-      await sleep(ms, undefined, { signal: wake.signal }).catch(() => signal.throwIfAborted());
-      signal.removeEventListener('abort', end);
+      const wake = fork(signal);
+      this.#wake = wake.controller;
+      await sleep(ms, undefined, { signal: wake.controller.signal }).catch(() => signal.throwIfAborted());
+      wake.release();
     }
     const rung = this.#rung;
     this.#rung = false;
     return rung;
+  }
+}
+
+/** A controller that aborts when a signal does, until it is released. Not AbortSignal.any: on Node 20 it keeps a little of each call. */
+export function fork(signal: AbortSignal): { readonly controller: AbortController; readonly release: () => void } {
+  const controller = new AbortController();
+  const end = (): void => controller.abort(signal.reason);
+  signal.addEventListener('abort', end, { once: true });
+  if (signal.aborted) end();
+  return { controller, release: () => signal.removeEventListener('abort', end) };
+}
+
+/** A number of things that may be had at one time, shared by several takers. */
+export class Budget {
+  #left: number;
+
+  constructor(size: number) {
+    this.#left = size;
+  }
+
+  /** @returns whether one was left */
+  take(): boolean {
+    if (this.#left === 0) return false;
+    this.#left--;
+    return true;
+  }
+
+  give(): void {
+    this.#left++;
   }
 }

@@ -97,6 +97,40 @@ function rejectedServices(catalog: Catalog, registry: string): RejectedService[]
   return catalog.rejected().filter((service) => service.registry === registry);
 }
 
+/** One service of a registry, as the registry names it, and what becomes of it. */
+export interface RegistryServiceSummary {
+  readonly key: ServiceKey;
+  /** Undefined if it is in no mesh service: among the rejected records is why. */
+  readonly host: string | undefined;
+  /** The ports of the host. */
+  readonly ports: readonly MeshPort[];
+  readonly instances: number;
+  /** Instances that get traffic. */
+  readonly serving: number;
+  /** Why the others get none, and how many for each reason. */
+  readonly leftOut: Readonly<Record<string, number>>;
+}
+
+/** The services of a registry, in the order of their names. */
+export function registryServices({ catalog }: Parts, view: RegistryView): RegistryServiceSummary[] {
+  const homeless = new Set(rejectedServices(catalog, view.registry).map(({ id }) => id));
+  return [...view.services]
+    .sort(([a], [b]) => compareText(a, b))
+    .map(([id, { key, instances }]) => {
+      const contribution = homeless.has(id) ? undefined : catalog.contribution(id);
+      const leftOut: Record<string, number> = {};
+      for (const { reason } of contribution?.leftOut ?? []) leftOut[reason] = (leftOut[reason] ?? 0) + 1;
+      return {
+        key,
+        host: contribution?.host,
+        ports: catalog.services.get(contribution?.host ?? '')?.ports ?? [],
+        instances: instances.length,
+        serving: contribution?.endpoints.length ?? 0,
+        leftOut,
+      };
+    });
+}
+
 /** The view of a registry; undefined if there is none of that name. */
 export function viewOf(catalog: Catalog, registry: string): RegistryView | undefined {
   return catalog.views().find((view) => view.registry === registry);

@@ -9,6 +9,7 @@ import {
   notesOf,
   type Parts,
   registryReports,
+  registryServices,
   rejectedRecords,
   serviceReport,
   serviceSummaries,
@@ -70,6 +71,11 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
   server.get<{ Params: { name: string } }>('/api/v1/registries/:name', async (request, reply) => {
     const report = registryReports(parts).find(({ registry }) => registry === request.params.name);
     return report ?? reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
+  });
+  server.get<{ Params: { name: string } }>('/api/v1/registries/:name/services', async (request, reply) => {
+    const view = viewOf(catalog, request.params.name);
+    if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
+    return registryServices(parts, view);
   });
   server.get<{ Params: { name: string } }>('/api/v1/registries/:name/rejected', async (request, reply) => {
     const view = viewOf(catalog, request.params.name);

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
-import type { RegistryReport, RejectedRecord, ServiceSummary } from '#admin/report.js';
+import type { RegistryReport, RegistryServiceSummary, RejectedRecord, ServiceNote } from '#admin/report.js';
 import { ConfigError, loadConfig } from '#config/load.js';
 import type { Config } from '#config/schema.js';
+import { compareText } from '#model/mesh.js';
 import { startPontoon } from '../main.js';
 
 interface Options {
@@ -12,15 +13,16 @@ interface Options {
   readonly timeout: string;
 }
 
-/** What a registry holds, as the mesh would see it. */
+/** What a registry holds, and what becomes of it. */
 interface Findings {
   readonly registry: RegistryReport;
-  readonly services: readonly ServiceSummary[];
+  readonly services: readonly RegistryServiceSummary[];
+  readonly notes: readonly ServiceNote[];
   readonly rejected: readonly RejectedRecord[];
 }
 
 /**
- * `pontoon inspect REGISTRY`: reads one registry of a configuration, prints what it holds and what of it cannot be used, and ends. Exits with 1 if it
+ * `pontoon inspect REGISTRY`: reads one registry of a configuration, prints what it holds, what becomes of it and what of it cannot be used, and ends. Exits with 1 if it
  * cannot be read in time.
  */
 export async function inspect(name: string, options: Options): Promise<void> {
@@ -66,7 +68,8 @@ async function read(config: Config, name: string, timeoutMs: number): Promise<Fi
       await sleep(50);
     return {
       registry: await report(),
-      services: (await get('services')) as ServiceSummary[],
+      services: (await get(`${registry}/services`)) as RegistryServiceSummary[],
+      notes: (await get(`${registry}/notes`)) as ServiceNote[],
       rejected: (await get(`${registry}/rejected`)) as RejectedRecord[],
     };
   } finally {
@@ -74,28 +77,42 @@ async function read(config: Config, name: string, timeoutMs: number): Promise<Fi
   }
 }
 
-function table({ registry, services, rejected }: Findings): string {
+function table({ registry, services, notes, rejected }: Findings): string {
   const { registry: name, type, state, error } = registry;
-  const rows = services.map(({ host, ports, endpoints }) => [
-    host,
-    ports.map((port) => `${port.number} ${port.name}`).join(', '),
-    String(endpoints),
-  ]);
+  const sections = [
+    [
+      ['SERVICE', 'NAMESPACE', 'GROUP', 'VERSION', 'HOST', 'PORTS', 'INSTANCES', 'SERVING', 'WITHOUT TRAFFIC'],
+      ...services.map(row),
+    ],
+    [['NOTE ON', 'RECORD', 'NOTE'], ...notes.map(({ service, record, text }) => [service.name, record, text])],
+    [
+      ['REJECTED OF', 'RECORD', 'REASON'],
+      ...rejected.map(({ service, record, reason }) => [service?.name ?? '', record, reason]),
+    ],
+  ];
   return [
     `${name} (${type}): ${state}${error === undefined ? '' : `, ${error}`}`,
-    `${registry.services} services, ${registry.instances} instances, ${registry.leftOut} of them without traffic, ${rejected.length} records that cannot be used`,
-    '',
-    ...(rows.length === 0 ? [] : columns([['HOST', 'PORTS', 'ENDPOINTS'], ...rows])),
-    ...(rejected.length === 0
-      ? []
-      : ['', ...columns([['RECORD', 'REASON'], ...rejected.map(({ record, reason }) => [record, reason])])]),
+    `${registry.services} services, ${registry.instances} instances, ${registry.leftOut} of them without traffic, ${notes.length} notes, ${rejected.length} records that cannot be used`,
+    ...sections.flatMap((rows) => (rows.length === 1 ? [] : ['', ...columns(rows)])),
     '',
   ].join('\n');
 }
 
-function columns(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows.map((row) =>
+function row({ key, host = '(none)', ports, instances, serving, leftOut }: RegistryServiceSummary): string[] {
+  const reasons = Object.entries(leftOut)
+    .sort(([a], [b]) => compareText(a, b))
+    .map(([reason, count]) => `${count} ${reason}`);
+  const numbers = ports.map((port) => `${port.number} ${port.name}`).join(', ');
+  const { name, namespace, group, version } = key;
+  return [name, namespace, group, version, host, numbers, String(instances), String(serving), reasons.join(', ')];
+}
+
+/** Columns in which no row has anything are left out. */
+function columns([head = [], ...rows]: readonly (readonly string[])[]): string[] {
+  const used = head.flatMap((_, column) => (rows.some((row) => row[column] !== '') ? [column] : []));
+  const all = [head, ...rows].map((row) => used.map((column) => row[column] ?? ''));
+  const widths = used.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  return all.map((row) =>
     row
       .map((cell, column) => cell.padEnd(widths[column] ?? 0))
       .join('  ')

@@ -44,6 +44,19 @@ istio: { xds: [{ listen: "127.0.0.1:${await freePort()}" }] }
     expect(await json('/api/v1/registries/local/rejected')).to.deep.equal([]);
   });
 
+  it('shows what becomes of the services of a registry', async () => {
+    const [hello] = (await json('/api/v1/registries/local/services')) as object[];
+    expect(hello).to.deep.equal({
+      key: { registry: 'local', namespace: '', group: '', name: 'hello.example', version: '' },
+      host: 'hello.example',
+      ports: [{ name: 'http', number: 80, protocol: 'http' }],
+      instances: 2,
+      serving: 2,
+      leftOut: {},
+    });
+    expect((await get('/api/v1/registries/nope/services')).status).to.equal(404);
+  });
+
   it('finds services by a part of their host, and shows one with its endpoints', async () => {
     expect(((await json('/api/v1/services?q=HELLO')) as { host: string }[]).map(({ host }) => host)).to.deep.equal([
       'hello.example',

@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 
@@ -52,7 +54,8 @@ describe('the command line', function () {
     expect(code).to.equal(0);
     expect(stdout)
       .to.match(/^local \(file\): live\n2 services, 3 instances/)
-      .and.match(/^ledger\.example +9000 grpc +1$/m);
+      .and.match(/^SERVICE +HOST +PORTS +INSTANCES +SERVING$/m)
+      .and.match(/^ledger\.example +ledger\.example +9000 grpc +1 +1$/m);
     const json = JSON.parse((await pontoon('inspect', 'local', '--json')).stdout) as { services: { host: string }[] };
     expect(json.services.map(({ host }) => host)).to.deep.equal(['hello.example', 'ledger.example']);
     const unknown = await pontoon('inspect', 'nope');
@@ -61,5 +64,40 @@ describe('the command line', function () {
       stdout: '',
       stderr: 'config/pontoon.yaml: no registry is named "nope"; there are local\n',
     });
+  });
+
+  it('shows what gets no traffic, and odd records with their reasons', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pontoon-inspect-'));
+    try {
+      const services = [
+        {
+          name: 'odd.example',
+          ports: [{ protocol: 'tcp', number: 9000 }],
+          instances: [
+            { address: '10.0.0.1', port: 1, status: 'serve' },
+            { address: '10.0.0.2', port: 1, status: 'drop' },
+            { address: '10.0.0.3', port: 1, status: 'drop' },
+            { address: '10.0.0.4', port: 1, weight: 0 },
+            { address: '0.0.0.0', port: 1 },
+          ],
+        },
+        { name: 'x.svc.cluster.local', instances: [{ address: '10.0.0.5', port: 1 }] },
+      ];
+      writeFileSync(join(folder, 'services.yaml'), JSON.stringify({ services }));
+      const file = join(folder, 'pontoon.yaml');
+      writeFileSync(
+        file,
+        JSON.stringify({ registries: [{ name: 'odd', type: 'file', path: join(folder, 'services.yaml') }] }),
+      );
+      const { stdout } = await pontoon('inspect', 'odd', '-c', file);
+      expect(stdout)
+        .to.match(/^odd\.example +odd\.example +9000 tcp +4 +1 +2 status drop, 1 weight 0$/m)
+        .and.match(/^x\.svc\.cluster\.local +\(none\) +1 +0$/m)
+        .and.match(/^REJECTED OF +RECORD +REASON$/m)
+        .and.match(/0\.0\.0\.0.* unspecified/)
+        .and.match(/lies in the cluster's own domain/);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });

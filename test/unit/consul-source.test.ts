@@ -216,7 +216,7 @@ describe('Consul: source, against a fake agent', () => {
     expect(out.states.map(({ kind }) => kind)).to.not.include('stale');
   });
 
-  it('sends token, data centre and consistency, and reads no service that is not included', async () => {
+  it('sends token, filter and consistency, and reads no service that is not included', async () => {
     const { server, url } = await fake(two);
     let token: unknown;
     server.wrong.set('/v1/health/state', () => {});
@@ -227,11 +227,13 @@ describe('Consul: source, against a fake agent', () => {
         .setHeader('content-type', 'application/json')
         .end('{"web":[],"secret":[]}');
     });
-    const more = { auth: { token: 't0k' }, datacenter: 'dc2', consistency: 'stale' };
+    const more = { auth: { token: 't0k' }, consistency: 'stale', filter: 'Service.Port == 80' };
     const { out, until } = start([url], more, (name) => name !== 'secret');
     await until('live', () => out.now === 'live');
     expect(token).to.equal('t0k');
-    expect(server.questions[0]?.search).to.equal('?dc=dc2&stale=1');
+    expect(server.questions[0]?.search).to.equal('?stale=1');
+    const web = server.questions.find(({ pathname }) => pathname === '/v1/health/service/web');
+    expect(Object.fromEntries(web?.searchParams ?? [])).to.deep.equal({ filter: 'Service.Port == 80', stale: '1' });
     expect(server.questions.some(({ pathname }) => pathname.includes('secret'))).to.equal(false);
   });
 
@@ -246,6 +248,83 @@ describe('Consul: source, against a fake agent', () => {
     expect(await silent.stop()).to.be.lessThan(1_000);
     expect(silent.out.now).to.equal('connecting');
   });
+
+  it('leaves a server alone for as long as it asks', async function () {
+    this.timeout(20_000);
+    const { server, url } = await fake(two);
+    const { out, until } = start([url]);
+    await until('live', () => out.services.size === 2);
+    const asked: number[] = [];
+    server.wrong.set('/v1/catalog', (_, response) => {
+      asked.push(performance.now());
+      response.writeHead(503, { 'retry-after': '2' }).end('try again later');
+    });
+    server.wake();
+    await until('asked again', () => asked.length === 2);
+    expect((asked[1] ?? 0) - (asked[0] ?? 0)).to.be.greaterThan(1_900);
+    expect(out.reason).to.include('answered 503 try again later');
+  });
+
+  it('takes no stale answer of a server that has long not heard from its leader', async () => {
+    const { server, url } = await fake(two);
+    const { out, until } = start([url], { consistency: 'stale' });
+    await until('live', () => out.services.size === 2);
+    server.wrong.set('/v1/', (_, response) =>
+      response
+        .writeHead(200, {
+          'content-type': 'application/json',
+          'x-consul-index': '12',
+          'x-consul-knownleader': 'true',
+          'x-consul-lastcontact': '70000',
+        })
+        .end('{}'),
+    );
+    server.wake();
+    await until('stale', () => out.now === 'stale');
+    expect(out.reason).to.include('last heard of its leader 70000 ms ago');
+    expect(out.services.size).to.equal(2);
+  });
+
+  it('reads a service that cannot be read beside others, and shows it, at the start', async () => {
+    const { server, url } = await fake(two);
+    server.wrong.set('/v1/health/service/web', faults['500 No cluster leader'] as Handler);
+    const { out, until } = start([url]);
+    await until('live', () => out.now === 'live');
+    expect([...out.services.values()].map(({ key }) => key.name)).to.deep.equal(['a/b c']);
+    expect(out.unreadables.size).to.equal(1);
+  });
+
+  it('is not complete at the start while no service can be read', async () => {
+    const { server, url } = await fake(two);
+    server.wrong.set('/v1/health/service', faults['403'] as Handler);
+    const { out, until } = start([url]);
+    await until('failed', () => out.now === 'failed');
+    expect(out.reason).to.include('answered 403');
+    expect(out.listings).to.equal(0);
+    server.wrong.clear();
+    await until('live', () => out.now === 'live' && out.services.size === 2);
+  });
+
+  for (const [what, fault] of Object.entries({
+    'is not there': (_, response) => response.writeHead(404).end(),
+    'is something else': (_, response) =>
+      response.setHeader('x-consul-index', '1').setHeader('content-type', 'application/json').end('{"a":1}'),
+    'shows nothing': (_, response) =>
+      response.setHeader('x-consul-index', '1').setHeader('content-type', 'application/json').end('[]'),
+  } satisfies Record<string, Handler>))
+    it(`reads all services beyond the blocking queries after a change, if the whole catalog ${what}`, async () => {
+      const many = (id: string) => Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`s${index}`, [id]]));
+      const { server, url } = await fake(many('first'));
+      server.wrong.set('/v1/internal', fault);
+      const { out, until } = start([url], { maxPolls: 2, wait: '60s' });
+      await until('live', () => out.now === 'live' && out.services.size === 20);
+      server.holds(many('second'));
+      await until('all read', () =>
+        [...out.services.values()].every(({ instances }) => instances[0]?.id === 'n1/second'),
+      );
+      const asked = () => server.questions.filter(({ pathname }) => pathname.startsWith('/v1/internal')).length;
+      expect(asked()).to.be.at.most(4);
+    });
 
   it('knocks seldom while no agent is there', async function () {
     this.timeout(20_000);
@@ -267,5 +346,95 @@ describe('Consul: source, against a fake agent', () => {
     console.log(`      ${((knocks - before) / 1.5).toFixed(0)} questions a second from the third second on`);
     expect(knocks - before).to.be.lessThan(60);
     expect(out.unreadables.size).to.equal(0);
+  });
+});
+
+describe('Consul: namespaces and partitions, against a fake of Consul Enterprise', () => {
+  const services: Record<string, readonly string[]> = {
+    'default/default': ['web'],
+    'default/shop': ['web', 'cart'],
+    'team/default': ['web'],
+    'team/closed': ['secret'],
+  };
+  const namesOf = (names: Iterable<string>) => [...new Set(names)].map((Name) => ({ Name }));
+  const closed = new Set<string>();
+  let server: Server;
+  let url: string;
+  let running: Running | undefined;
+
+  before(async () => {
+    server = createServer((request, response) => {
+      const { pathname, searchParams } = new URL(request.url ?? '/', 'http://fake');
+      const [partition, space] = [searchParams.get('partition') ?? 'default', searchParams.get('ns') ?? 'default'];
+      const name = pathname.split('/').at(-1) ?? '';
+      const body = {
+        partitions: () => namesOf(Object.keys(services).map((place) => place.split('/')[0] ?? '')),
+        namespaces: () =>
+          namesOf(
+            Object.keys(services).flatMap((place) =>
+              place.startsWith(`${partition}/`) ? (place.split('/')[1] ?? '') : [],
+            ),
+          ),
+        services: () => Object.fromEntries((services[`${partition}/${space}`] ?? []).map((service) => [service, []])),
+      }[name];
+      const instances = () => [
+        {
+          Node: { Node: 'n1', Address: '10.0.0.1', Partition: partition, Datacenter: 'dc1' },
+          Service: { ID: `${name}-1`, Service: name, Namespace: space, Partition: partition, Port: 80 },
+          Checks: [],
+        },
+      ];
+      if (closed.has(`${partition}/${space}`)) response.writeHead(403).end('Permission denied');
+      // Nothing changes here.
+      else if (searchParams.get('index') !== '7')
+        response
+          .setHeader('content-type', 'application/json')
+          .setHeader('x-consul-index', '7')
+          .end(JSON.stringify((body ?? instances)()));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  });
+
+  afterEach(async () => {
+    closed.clear();
+    await running?.stop();
+  });
+  after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+
+  function start(more: object): Running {
+    const config = z.object(fields).parse({ servers: [url], wait: '60s', timeout: '1s', ...more });
+    running = run(new ConsulSource(config, contextOf('co')));
+    return running;
+  }
+  const read = ({ out }: Running) =>
+    [...out.services.values()].map(({ key, metadata }) => `${key.namespace} ${key.name}.${metadata.domain}`).sort();
+
+  it('reads all of them, or those that are named, each service under its own name', async () => {
+    const all = start({ partitions: ['*'], namespaces: ['*'] });
+    await all.until('live', (out) => out.now === 'live');
+    expect(read(all)).to.deep.equal([
+      ' web.service.consul',
+      'shop cart.service.shop.ns.consul',
+      'shop web.service.shop.ns.consul',
+      'team/closed secret.service.closed.ns.team.ap.consul',
+      'team/default web.service.team.ap.consul',
+    ]);
+    await all.stop();
+    const shop = start({ namespaces: ['shop'] });
+    await shop.until('live', (out) => out.now === 'live');
+    expect(read(shop)).to.deep.equal(['shop cart.service.shop.ns.consul', 'shop web.service.shop.ns.consul']);
+  });
+
+  it('reads the others when one may not be read, says which, and is complete when it may', async () => {
+    closed.add('team/closed');
+    const partly = start({ partitions: ['*'], namespaces: ['*'] });
+    await partly.until('the others', (out) => out.services.size === 4 && out.now === 'failed');
+    expect(partly.out.reason).to.match(/^partition team, namespace closed: .*403/);
+    closed.clear();
+    await partly.until('all', (out) => out.now === 'live' && out.services.size === 5);
   });
 });

@@ -1,3 +1,14 @@
+import { z } from 'zod';
+import { fields } from '#adapters/consul/schema.js';
+import { ConsulSource } from '#adapters/consul/source.js';
+import { contextOf, type Running, run } from '#test/real/recorder.js';
+
+/** Reads real agents with short times, and the given configuration. */
+export function read(servers: readonly string[], more: object = {}): Running {
+  const config = z.object(fields).parse({ servers, wait: '5s', timeout: '1s', ...more });
+  return run(new ConsulSource(config, contextOf('co')));
+}
+
 /** What a test registers at a real agent. */
 export interface TestService {
   readonly id: string;

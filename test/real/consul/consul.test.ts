@@ -1,17 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { z } from 'zod';
-import { fields } from '#adapters/consul/schema.js';
-import { ConsulSource } from '#adapters/consul/source.js';
-import { contextOf, type Recorder, type Running, run } from '#test/real/recorder.js';
+import type { Recorder, Running } from '#test/real/recorder.js';
 import { type Consul, startConsul } from '#test/servers/consul.js';
 import { requireServers } from '#test/servers/require.js';
-import { TestAgent } from './agent.js';
-
-function start(servers: readonly string[], more: object = {}): Running {
-  const config = z.object(fields).parse({ servers, wait: '5s', timeout: '1s', ...more });
-  return run(new ConsulSource(config, contextOf('co')));
-}
+import { read, TestAgent } from './agent.js';
 
 const shown = (out: Recorder, name: string) =>
   out.instances(name).map(({ id, status, weight }) => `${id} ${status} ${weight}`);
@@ -26,7 +18,7 @@ describe('Consul: a real server', function () {
     await requireServers(this, 'consul');
     server = await startConsul();
     agent = new TestAgent(server.url);
-    running = start([server.url]);
+    running = read([server.url]);
     await running.until('live', (out) => out.now === 'live');
   });
 
@@ -163,7 +155,7 @@ describe('Consul: a real server with ACLs', function () {
     const agent = new TestAgent(server.url, management);
     const stops: (() => Promise<number>)[] = [];
     const begin = (auth: object) => {
-      const running = start([server.url], auth);
+      const running = read([server.url], auth);
       stops.push(running.stop);
       return running;
     };
@@ -219,7 +211,7 @@ describe('Consul: more services than blocking queries, on a real server', functi
     const name = (index: number) => `service-${String(index).padStart(3, '0')}`;
     for (let index = 0; index < count; index++)
       await agent.register({ id: `${name(index)}-1`, name: name(index), check: 'passing' });
-    const { out, until, stop } = start([server.url], { maxPolls: 20, wait: '60s' });
+    const { out, until, stop } = read([server.url], { maxPolls: 20, wait: '60s' });
     try {
       await until('live', () => out.now === 'live' && out.services.size === count);
       await sleep(3_000);
