@@ -9,6 +9,7 @@ import type { Config, RegistryConfig } from '#config/schema.js';
 import { Projection } from '#istio/projection.js';
 import { reasonOf } from '#model/reason.js';
 import { RegistryPolicy } from '#policy/contribution.js';
+import { PolicyList } from '#policy/rules.js';
 import { XdsListener } from '#sinks/xds/server.js';
 import { Supervisor } from '#sources/supervisor.js';
 
@@ -32,7 +33,10 @@ export async function startPontoon(config: Config, log: Logger): Promise<Pontoon
   const vips = new VipAllocator(istio.vip === 'off' ? [] : parseRanges(istio.vip.ranges));
   const catalog = new Catalog(istio, vips);
   const projection = new Projection(catalog);
-  const supervisors = config.registries.map((registry) => supervise(registry, catalog, log));
+  const policies = new PolicyList(config.policies);
+  const supervisors = config.registries.map((registry) =>
+    supervise({ ...registry, networks: config.networks }, policies, catalog, log),
+  );
   const listeners = istio.xds.map(({ listen }) => new XdsListener(projection, { ...listen, log }));
 
   let admin: Admin | undefined;
@@ -73,10 +77,15 @@ function makeWritable(directory: string): void {
 }
 
 /** A registry of the configuration, with a source that fills its view once it is started. */
-export function supervise(registry: RegistryConfig, catalog: Catalog, log: Logger): Supervisor {
+export function supervise(
+  registry: RegistryConfig & Pick<Partial<Config>, 'networks'>,
+  policies: PolicyList,
+  catalog: Catalog,
+  log: Logger,
+): Supervisor {
   const adapter = adapters.find(({ type }) => type === registry.type);
   if (adapter === undefined) throw new Error(`no adapter for type ${registry.type}`);
-  const view = catalog.add(new RegistryPolicy({ ...registry, kinds: adapter.kinds }));
+  const view = catalog.add(new RegistryPolicy({ ...registry, kinds: adapter.kinds }, policies));
   const sourceLog = log.child({ registry: registry.name });
   const source = adapter.source(registry, {
     registry: registry.name,

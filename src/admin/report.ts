@@ -32,6 +32,8 @@ export interface RegistryReport extends SourceStatus {
   readonly rejected: number;
   /** Instances that are known and get no traffic. */
   readonly leftOut: number;
+  /** Services that the configuration leaves out. */
+  readonly dropped: number;
   /** What people should know of records that are in use, and rules. */
   readonly notes: number;
 }
@@ -53,6 +55,7 @@ export function registryReports(parts: Parts): RegistryReport[] {
       instances: services.reduce((sum, { instances }) => sum + instances.length, 0),
       rejected: view === undefined ? 0 : rejectedRecords(parts, view).length,
       leftOut: services.reduce((sum, { key }) => sum + (catalog.contribution(serviceId(key))?.leftOut.length ?? 0), 0),
+      dropped: catalog.dropped().filter(({ registry }) => registry === status.registry).length,
       notes: services.reduce((sum, { notes = [] }) => sum + notes.length, 0),
     };
   });

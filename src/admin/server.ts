@@ -76,6 +76,11 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
     if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
     return rejectedRecords(parts, view);
   });
+  server.get<{ Params: { name: string } }>('/api/v1/registries/:name/dropped', async (request, reply) => {
+    const view = viewOf(catalog, request.params.name);
+    if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
+    return catalog.dropped().filter(({ registry }) => registry === view.registry);
+  });
   server.get<{ Params: { name: string } }>('/api/v1/registries/:name/notes', async (request, reply) => {
     const view = viewOf(catalog, request.params.name);
     if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'eventemitter3';
 import { compareText, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
+import { serviceId } from '#model/service.js';
 import type { Contribution, RegistryPolicy } from '#policy/contribution.js';
 import { type Cause, cause as causeNow } from '#sources/contract.js';
 import { type MeshDefaults, merge } from './merge.js';
@@ -42,10 +43,13 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   readonly #registries = new Map<string, { readonly view: RegistryView; readonly policy: RegistryPolicy }>();
   /** Service id → what it adds. */
   readonly #contributions = new Map<string, Contribution>();
-  /** Host → ids of the services that claim it. */
+  /** Host → ids of the services that claim it, as their own or as an alias. */
   readonly #claims = new Map<string, Set<string>>();
   readonly #failed = new Map<string, RejectedService>();
-  readonly #collided = new Map<string, RejectedService>();
+  /** Host → services that do not get it. */
+  readonly #collided = new Map<string, readonly RejectedService[]>();
+  /** Services that the configuration leaves out. */
+  readonly #dropped = new Map<string, RejectedService>();
   /** Hosts that nobody claims any more, until their grace has run out. */
   readonly #gone = new Map<string, NodeJS.Timeout>();
   /** Services that change by themselves: registry and when, in ms since 1970. */
@@ -91,7 +95,12 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
 
   /** Services that are in no mesh service: no valid host, or a host that another service of the registry holds. */
   rejected(): RejectedService[] {
-    return [...this.#failed.values(), ...this.#collided.values()].sort((a, b) => compareText(a.id, b.id));
+    return [...this.#failed.values(), ...[...this.#collided.values()].flat()].sort((a, b) => compareText(a.id, b.id));
+  }
+
+  /** Services that the configuration leaves out, with the policy that does. */
+  dropped(): RejectedService[] {
+    return [...this.#dropped.values()].sort((a, b) => compareText(a.id, b.id));
   }
 
   /** Ends all timers. */
@@ -118,34 +127,37 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   #recompute(registry: string, ids: readonly string[], cause: Cause): void {
     const touched = new Set<string>();
     for (const id of ids) {
-      const before = this.#contributions.get(id)?.host;
-      const after = this.#contribute(registry, id);
-      if (before !== undefined) {
-        touched.add(before);
-        if (before !== after) this.#unclaim(before, id);
-      }
-      if (after !== undefined) {
-        touched.add(after);
-        this.#claim(after, id);
-      }
+      const before = hostsOf(this.#contributions.get(id));
+      const after = hostsOf(this.#contribute(registry, id));
+      for (const host of before) if (!after.has(host)) this.#unclaim(host, id);
+      for (const host of after) this.#claim(host, id);
+      for (const host of [...before, ...after]) touched.add(host);
     }
+    // Who holds a host decides about aliases, too.
+    for (const host of [...touched])
+      for (const id of this.#claims.get(host) ?? [])
+        for (const other of hostsOf(this.#contributions.get(id))) touched.add(other);
     this.#rebuild(touched, registry, cause);
   }
 
-  /** Computes what a service adds. @returns its host, if it has one */
-  #contribute(registry: string, id: string): string | undefined {
+  /** Computes what a service adds, if anything. */
+  #contribute(registry: string, id: string): Contribution | undefined {
     this.#contributions.delete(id);
     this.#failed.delete(id);
-    this.#collided.delete(id);
+    this.#dropped.delete(id);
     this.#due.delete(id);
     const { view, policy } = this.#registries.get(registry) ?? {};
     const service = view?.services.get(id);
     if (service === undefined || policy === undefined) return undefined;
     try {
       const contribution = policy.contribution(service, lastTick());
+      if ('dropped' in contribution) {
+        this.#dropped.set(id, { id, registry, reason: `left out by ${contribution.dropped}` });
+        return undefined;
+      }
       this.#contributions.set(id, contribution);
       if (contribution.until !== undefined) this.#due.set(id, { registry, at: contribution.until });
-      return contribution.host;
+      return contribution;
     } catch (error) {
       this.#failed.set(id, { id, registry, reason: reasonOf(error) });
       return undefined;
@@ -188,28 +200,36 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     }
   }
 
-  /** One contribution per registry, in the order of the configuration. Of several services of one registry the one that sorts first holds the host. */
+  /**
+   * Who gives a host its endpoints, in the order of the configuration. Of several services of one registry the one that sorts first holds the host, unless a
+   * policy that names them gave it: then all do. An alias gives way to a host; of services that want one alias, those of the first host have it.
+   */
   #holders(host: string): Contribution[] {
-    const byRegistry = new Map<string, string[]>();
-    for (const id of this.#claims.get(host) ?? []) {
-      const registry = this.#contributions.get(id)?.key.registry ?? '';
-      byRegistry.set(registry, [...(byRegistry.get(registry) ?? []), id]);
-    }
-    const holders: Contribution[] = [];
-    for (const registry of this.#registries.keys()) {
-      const [id, ...others] = (byRegistry.get(registry) ?? []).sort(compareText);
-      const contribution = id === undefined ? undefined : this.#contributions.get(id);
-      if (id === undefined || contribution === undefined) continue;
-      holders.push(contribution);
-      this.#collided.delete(id);
-      for (const other of others)
-        this.#collided.set(other, {
-          id: other,
-          registry,
-          reason: `host ${host} is held by ${id}: give one of them another host`,
-        });
-    }
+    const claims = [...(this.#claims.get(host) ?? [])].sort(compareText);
+    const contributions = claims.flatMap((id) => this.#contributions.get(id) ?? []);
+    const owners = contributions.filter((one) => one.host === host);
+    const holders = owners.length > 0 ? this.#oneEach(owners) : this.#aliasHolders(host, contributions);
+    const losers = contributions.filter((one) => !holders.includes(one));
+    if (losers.length === 0) this.#collided.delete(host);
+    else
+      this.#collided.set(
+        host,
+        losers.map((one) => collision(host, one, holders[0])),
+      );
     return holders;
+  }
+
+  #oneEach(owners: readonly Contribution[]): Contribution[] {
+    return [...this.#registries.keys()].flatMap((registry) => {
+      const rivals = owners.filter(({ key }) => key.registry === registry);
+      const meant = rivals.filter(({ hostByName }) => hostByName);
+      return meant.length > 0 ? meant : rivals.slice(0, 1);
+    });
+  }
+
+  #aliasHolders(alias: string, contributions: readonly Contribution[]): Contribution[] {
+    const [first] = contributions.map(({ host }) => host).sort(compareText);
+    return first === undefined ? [] : this.#holders(first).filter(({ aliases }) => aliases.includes(alias));
   }
 
   #forget(host: string): void {
@@ -225,4 +245,19 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
 function lastTick(): number {
   const now = Date.now();
   return now - (now % tick);
+}
+
+/** A service's host and its aliases. */
+function hostsOf(contribution: Contribution | undefined): ReadonlySet<string> {
+  return new Set(contribution === undefined ? [] : [contribution.host, ...contribution.aliases]);
+}
+
+function collision(host: string, { key, host: own }: Contribution, holder: Contribution | undefined): RejectedService {
+  const what = host === own ? 'host' : 'alias';
+  const by = holder === undefined ? '' : serviceId(holder.key);
+  return {
+    id: serviceId(key),
+    registry: key.registry,
+    reason: `${what} ${host} is held by ${by}: give one of them another host`,
+  };
 }

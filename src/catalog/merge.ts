@@ -27,14 +27,23 @@ export function merge(
   const numbered = ports(contributions, known);
   return {
     host,
-    namespace: contributions.find(({ namespace }) => namespace !== undefined)?.namespace ?? defaults.namespace,
-    exportTo: defaults.exportTo,
+    namespace: first(contributions, 'namespace') ?? defaults.namespace,
+    exportTo: first(contributions, 'exportTo') ?? defaults.exportTo,
+    location: first(contributions, 'location') ?? 'internal',
+    revision: first(contributions, 'revision'),
     vips,
     ports: numbered,
     ...shape(numbered, merged, known),
     endpoints: merged,
     origins: contributions.map(({ key }) => key),
   };
+}
+
+function first<Key extends 'namespace' | 'exportTo' | 'location' | 'revision'>(
+  contributions: readonly Contribution[],
+  key: Key,
+): Contribution[Key] {
+  return contributions.find((one) => one[key] !== undefined)?.[key] as Contribution[Key];
 }
 
 function ports(

@@ -19,6 +19,8 @@ export interface Endpoint {
   /** `region/zone/subzone`; on every endpoint of a service or on none. */
   readonly locality: string | undefined;
   readonly network: string | undefined;
+  /** Identity for mutual TLS; undefined for peers outside the mesh. */
+  readonly serviceAccount?: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
   /** Which instances it stands for: registry and id. Not sent to Istio. */
   readonly origins: readonly EndpointOrigin[];
@@ -35,6 +37,9 @@ export interface MeshService {
   /** Istio namespace of its resources. */
   readonly namespace: string;
   readonly exportTo: readonly string[];
+  readonly location: 'internal' | 'external';
+  /** The one revision of istiod that shall see it; undefined for all. */
+  readonly revision: string | undefined;
   /** Virtual addresses, one per configured family. */
   readonly vips: readonly string[];
   readonly ports: readonly MeshPort[];

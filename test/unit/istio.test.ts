@@ -27,6 +27,8 @@ function mesh(endpoints: Endpoint[], more: Partial<MeshService> = {}): MeshServi
     host: 'orders.test',
     namespace: 'shop',
     exportTo: ['*'],
+    location: 'internal',
+    revision: undefined,
     vips: ['241.0.0.1'],
     ports: [{ name: 'http', number: 80, protocol: 'http' }],
     resolution: endpoints.some(({ address }) => address.endsWith('.example')) ? 'dns' : 'static',

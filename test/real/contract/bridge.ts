@@ -5,6 +5,7 @@ import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { configSchema } from '#config/schema.js';
 import { Projection } from '#istio/projection.js';
 import type { Instance, RegistryService } from '#model/service.js';
+import { PolicyList } from '#policy/rules.js';
 import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
 import { until } from '#test/servers/probes.js';
 import { supervise } from '../../../src/main.js';
@@ -27,7 +28,7 @@ export class Bridge {
     this.#catalog.on('change', () => this.changed());
     new Projection(this.#catalog).on('change', () => this.pushes++);
     const log = pino({ level: process.env.PONTOON_TEST_LOG ?? 'silent' });
-    this.#supervisor = supervise(registries[0] as (typeof registries)[0], this.#catalog, log);
+    this.#supervisor = supervise(registries[0] as (typeof registries)[0], new PolicyList([]), this.#catalog, log);
     this.view = this.#catalog.views()[0] as RegistryView;
     this.#supervisor.start();
   }
