@@ -8,6 +8,7 @@ import { type Note, type Rejection, type ServiceKey, serviceId } from '#model/se
 import type { XdsListener } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
 import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
+import type { SourceChanges } from '../registries.js';
 
 /** The running parts that the API, the page and the metrics look at. They only look. */
 export interface Parts {
@@ -18,6 +19,8 @@ export interface Parts {
   readonly listeners: readonly XdsListener[];
   /** Registries that the first complete set still waits for. */
   readonly awaited: () => readonly string[];
+  /** Reads the configuration anew and takes it over. Throws if it cannot be; then everything is as before. */
+  readonly reload: () => Promise<SourceChanges>;
 }
 
 /** How a registry is doing, and how much it holds. */

@@ -31,10 +31,10 @@ interface Texts {
 const texts = { querystring: { type: 'object', properties: { q: { type: 'string' }, host: { type: 'string' } } } };
 
 /**
- * Serves the status page, the API, health and metrics. All of it only reads.
+ * Serves the status page, the API, health and metrics. All of it only reads, but for the order to read the configuration anew.
  * @throws Error if the address cannot be listened on
  */
-export async function startAdmin(parts: Parts & { readonly log: Logger }): Promise<Admin> {
+export async function startAdmin({ parts, log }: { readonly parts: Parts; readonly log: Logger }): Promise<Admin> {
   const { config, catalog, projection, awaited } = parts;
   const metrics = new Metrics(parts);
   const server = Fastify({ forceCloseConnections: true });
@@ -92,6 +92,18 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
   server.get<{ Params: { host: string } }>('/api/v1/services/:host', async (request, reply) => {
     const report = serviceReport(parts, request.params.host);
     return report ?? reply.code(404).send({ error: `no service has the host "${request.params.host}"` });
+  });
+  server.post('/api/v1/configuration/reload', async (request, reply) => {
+    // A browser sends this header with every POST of another site's page; the command line sends none.
+    const { origin } = request.headers;
+    if (origin !== undefined && origin !== `http://${request.headers.host}`)
+      return reply.code(403).send({ error: `not for pages of ${origin}` });
+    try {
+      return await parts.reload();
+    } catch (error) {
+      log.error({ reason: reasonOf(error) }, 'configuration cannot be taken over; it stays as it was');
+      return reply.code(422).send({ error: reasonOf(error) });
+    }
   });
   server.get('/api/v1/clients', async () => clients(parts));
   server.get<{ Querystring: Texts }>('/api/v1/istio/serviceentries', { schema: texts }, async (request, reply) => {

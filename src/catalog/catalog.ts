@@ -38,7 +38,7 @@ const tick = 5_000;
 export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [string] }> {
   readonly services: ReadonlyMap<string, MeshService>;
   readonly #services = new Map<string, MeshService>();
-  readonly #settings: CatalogSettings;
+  #settings: CatalogSettings;
   readonly #vips: VipAllocator;
   readonly #registries = new Map<string, { readonly view: RegistryView; readonly policy: RegistryPolicy }>();
   /** Service id → what it adds. */
@@ -65,15 +65,30 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
 
   /** Takes a registry in, after those that are there. @returns its view, for its source to write */
   add(policy: RegistryPolicy): RegistryView {
-    let announced = false;
-    const view = new RegistryView(policy.settings.name, (change) => {
-      this.#apply(change);
-      if (announced || !view.complete) return;
-      announced = true;
-      this.emit('complete', view.registry);
-    });
-    this.#registries.set(view.registry, { view, policy });
-    return view;
+    const policies = [...this.#registries.values()].map((registry) => registry.policy);
+    return this.configure(this.#settings, [...policies, policy]).at(-1) as RegistryView;
+  }
+
+  /**
+   * Takes over settings and registries, in the order of the configuration. A registry that stays keeps what is known of it. However much it touches, it is one
+   * change.
+   * @returns the registries' views
+   */
+  configure(settings: CatalogSettings, policies: readonly RegistryPolicy[]): RegistryView[] {
+    this.#settings = settings;
+    const known = new Map(this.#registries);
+    this.#registries.clear();
+    for (const policy of policies) {
+      const { name, type } = policy.settings;
+      const before = known.get(name);
+      const view = before?.policy.settings.type === type ? before.view : this.#newView(name);
+      this.#registries.set(name, { view, policy });
+    }
+    const touched = new Set<string>();
+    for (const registry of new Set([...known.keys(), ...this.#registries.keys()]))
+      this.#recompute(registry, this.#idsOf(registry), touched);
+    this.#rebuild(touched, '', causeNow('configuration'));
+    return this.views();
   }
 
   /** Registries that no complete listing has come from since the start. Event `complete` says when one has. */
@@ -111,7 +126,9 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   }
 
   #apply({ registry, ids, cause }: ViewChange): void {
-    this.#recompute(registry, ids, cause);
+    const touched = new Set<string>();
+    this.#recompute(registry, ids, touched);
+    this.#rebuild(touched, registry, cause);
     if (this.#due.size > 0) this.#ticking ??= setTimeout(() => this.#tick(), tick - (Date.now() % tick)).unref();
   }
 
@@ -124,8 +141,30 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     }
   }
 
-  #recompute(registry: string, ids: readonly string[], cause: Cause): void {
-    const touched = new Set<string>();
+  /** A view that tells when it is complete for the first time. */
+  #newView(registry: string): RegistryView {
+    let announced = false;
+    const view = new RegistryView(registry, (change) => {
+      if (this.#registries.get(registry)?.view !== view) return;
+      this.#apply(change);
+      if (announced || !view.complete) return;
+      announced = true;
+      this.emit('complete', registry);
+    });
+    return view;
+  }
+
+  /** All that is or was known of a registry. */
+  #idsOf(registry: string): string[] {
+    const ids = new Set(this.#registries.get(registry)?.view.services.keys());
+    for (const [id, { key }] of this.#contributions) if (key.registry === registry) ids.add(id);
+    for (const services of [this.#failed, this.#dropped])
+      for (const [id, service] of services) if (service.registry === registry) ids.add(id);
+    return [...ids];
+  }
+
+  /** @param touched takes up the hosts that may change */
+  #recompute(registry: string, ids: readonly string[], touched: Set<string>): void {
     for (const id of ids) {
       const before = hostsOf(this.#contributions.get(id));
       const after = hostsOf(this.#contribute(registry, id));
@@ -137,7 +176,6 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     for (const host of [...touched])
       for (const id of this.#claims.get(host) ?? [])
         for (const other of hostsOf(this.#contributions.get(id))) touched.add(other);
-    this.#rebuild(touched, registry, cause);
   }
 
   /** Computes what a service adds, if anything. */

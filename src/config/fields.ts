@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import picomatch from 'picomatch';
 import { z } from 'zod';
 
@@ -70,6 +71,18 @@ export class Secret {
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return '[redacted]';
   }
+}
+
+/** Whether two parts of a configuration say the same, secrets included. */
+export function isSame(a: unknown, b: unknown): boolean {
+  return isDeepStrictEqual(revealed(a), revealed(b));
+}
+
+function revealed(value: unknown): unknown {
+  if (value instanceof Secret) return { secret: value.reveal() };
+  if (Array.isArray(value)) return value.map(revealed);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, revealed(part)]));
 }
 
 /** A secret in the configuration. */

@@ -228,9 +228,9 @@ policies:
   - { when: instance.metadata.stage == "old", health: drop }
   - { when: service.metadata.team == "x", host: never.mesh }
   - { host: "{{ service.metadata.name }}.mesh" }`,
-      { r: [one('orders')] },
+      { r: [service('orders', [instance('10.0.0.1', 9001), instance('10.0.0.2', 9001)])] },
     );
-    expect(mesh('orders.test').endpoints).to.have.length(1);
+    expect(mesh('orders.test').endpoints).to.have.length(2);
     expect(
       catalog.contribution('r///orders/')?.unused.map(({ record, reason }) => `${record}: ${reason}`),
     ).to.deep.equal([
