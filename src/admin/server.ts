@@ -2,6 +2,7 @@ import Fastify from 'fastify';
 import type { Logger } from 'pino';
 import { istioYaml } from '#istio/yaml.js';
 import { reasonOf } from '#model/reason.js';
+import { explain } from './explain.js';
 import { Metrics } from './metrics.js';
 import { statusPage } from './page.js';
 import {
@@ -104,6 +105,12 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
       log.error({ reason: reasonOf(error) }, 'configuration cannot be taken over; it stays as it was');
       return reply.code(422).send({ error: reasonOf(error) });
     }
+  });
+  server.get<{ Querystring: Texts }>('/api/v1/explain', { schema: texts }, async (request, reply) => {
+    const { q } = request.query;
+    return q
+      ? explain(parts, q)
+      : reply.code(400).send({ error: 'q is missing: a host, service, instance or address' });
   });
   server.get('/api/v1/clients', async () => clients(parts));
   server.get<{ Querystring: Texts }>('/api/v1/istio/serviceentries', { schema: texts }, async (request, reply) => {

@@ -2,7 +2,7 @@ import { EventEmitter } from 'eventemitter3';
 import { compareText, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
 import { serviceId } from '#model/service.js';
-import type { Contribution, RegistryPolicy } from '#policy/contribution.js';
+import type { Contribution, ContributionTrace, RegistryPolicy } from '#policy/contribution.js';
 import { type Cause, cause as causeNow } from '#sources/contract.js';
 import { type MeshDefaults, merge } from './merge.js';
 import { RegistryView, type ViewChange } from './view.js';
@@ -106,6 +106,14 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   /** What a registry's service adds to its host; undefined if it is rejected as a whole. */
   contribution(id: string): Contribution | undefined {
     return this.#contributions.get(id);
+  }
+
+  /** The steps that a service goes through on its way into the mesh, as they are now. */
+  trace(id: string, trace: ContributionTrace): void {
+    for (const { view, policy } of this.#registries.values()) {
+      const service = view.services.get(id);
+      if (service !== undefined) policy.contribution(service, lastTick(), trace);
+    }
   }
 
   /** Services that are in no mesh service: no valid host, or a host that another service of the registry holds. */

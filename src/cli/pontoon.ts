@@ -1,7 +1,10 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { command } from './api.js';
+import { explain } from './explain.js';
 import { inspect } from './inspect.js';
+import { reload } from './reload.js';
 import { run } from './run.js';
 import { schema } from './schema.js';
 import { validate } from './validate.js';
@@ -35,6 +38,22 @@ program
   .option('--timeout <seconds>', 'how long it may take', '30')
   .option('--json', 'print JSON')
   .action(inspect);
+program
+  .command('explain')
+  .description(
+    'ask a running Pontoon why a service or instance is in the mesh as it is, or is absent; exits with 1 if nothing is known of it',
+  )
+  .argument('<what>', "a host, a service's name, an instance's id, an address or address:port")
+  .option('-c, --config <file>', 'configuration file, for the address of the API', 'config/pontoon.yaml')
+  .option('--url <url>', 'address of the API instead')
+  .option('--json', 'print JSON')
+  .action(command(explain));
+program
+  .command('reload')
+  .description('let a running Pontoon read its configuration anew; exits with 1 if it cannot be taken over')
+  .option('-c, --config <file>', 'configuration file, for the address of the API', 'config/pontoon.yaml')
+  .option('--url <url>', 'address of the API instead')
+  .action(command(reload));
 program
   .command('schema')
   .description("print the configuration's JSON Schema, for editors")

@@ -7,6 +7,7 @@ import type { InstanceScope, ServiceScope } from './expression.js';
 import { hostName } from './naming.js';
 import { type PortClaim, portClaims } from './ports.js';
 import { PolicyList, Templates } from './rules.js';
+import type { Step, Trace } from './trace.js';
 
 /** What the configuration says about all services of one registry. Templates are text with CEL between `{{ }}`. */
 export interface RegistrySettings extends EndpointSettings {
@@ -45,6 +46,12 @@ export interface Contribution {
   readonly until: number | undefined;
 }
 
+/** Takes up the steps of a service and of its instances, by their ids. */
+export interface ContributionTrace {
+  readonly service: Trace;
+  readonly instance: (id: string, step: Step) => void;
+}
+
 /** A service that the configuration leaves out. */
 export interface LeftOut {
   readonly dropped: string;
@@ -70,9 +77,10 @@ export class RegistryPolicy {
    * What a service adds to the mesh. The steps, in this order: selection, naming, ports and protocol; then for each instance metadata, health, weight,
    * locality and network, labels and identity.
    * @param now ms since 1970, in coarse ticks
+   * @param trace takes up each step, of the service and of its instances
    * @throws Error with the reason if it can have no host
    */
-  contribution(service: RegistryService, now: number): Contribution | LeftOut {
+  contribution(service: RegistryService, now: number, trace?: ContributionTrace): Contribution | LeftOut {
     const { key } = service;
     const kind = this.settings.kinds[service.kind];
     if (kind === undefined)
@@ -80,6 +88,13 @@ export class RegistryPolicy {
     const scope: ServiceScope = { registry: this.settings, service: { ...key, metadata: service.metadata } };
     const verdict = this.#policies.service(scope);
     const { drop, host, aliases, namespace, exportTo, ports, protocol, location, revision } = verdict.chosen;
+    if (verdict.applied.length > 0)
+      trace?.service({ step: 'policies', result: verdict.applied.join(', '), rule: 'their conditions hold' });
+    trace?.service({
+      step: 'selection',
+      result: drop?.value ? 'left out' : 'kept',
+      rule: drop?.rule ?? 'no policy drops it',
+    });
     if (drop?.value) return { dropped: drop.rule };
 
     const unused: Rejection[] = verdict.failed.map((rule) => failure('the service', rule));
@@ -94,6 +109,11 @@ export class RegistryPolicy {
     const hostText = ownHost ?? this.#templates.ofService(this.settings.host ?? kind.host)(scope);
     if (hostText === undefined) throw new Error('the host template names a key that this service does not have');
 
+    trace?.service({
+      step: 'host',
+      result: hostText,
+      rule: ownHost === undefined ? this.#hostRule(service.kind) : (host?.rule ?? ''),
+    });
     const spoken = { protocol: protocol?.value, rules: ports?.value ?? [] };
     const endpoints: Endpoint[] = [];
     const leftOut: Rejection[] = [];
@@ -111,6 +131,7 @@ export class RegistryPolicy {
           verdict: verdict.endpoint(instanceScope),
           spoken,
           now,
+          trace: trace === undefined ? undefined : (step) => trace.instance(instance.id, step),
         });
         if ('reason' in made) leave(made.reason);
         else {
@@ -142,6 +163,10 @@ export class RegistryPolicy {
       unused,
       until,
     };
+  }
+
+  #hostRule(kind: string): string {
+    return this.settings.host === undefined ? `default of ${kind}` : `registries.${this.settings.name}.host`;
   }
 }
 

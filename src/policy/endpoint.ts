@@ -5,12 +5,13 @@ import { parseProtocol } from '#model/protocol.js';
 import type { Instance, Metadata } from '#model/service.js';
 import type { ServiceKind } from '#sources/contract.js';
 import type { InstanceScope } from './expression.js';
-import { health } from './health.js';
+import { health, isKnownStatus } from './health.js';
 import { endpointLabels } from './labels.js';
 import { type Networks, networkOf } from './network.js';
 import { endpointPort, type Spoken } from './ports.js';
 import { relabel } from './relabel.js';
 import type { Chosen, EndpointVerdict, Templates } from './rules.js';
+import type { Trace } from './trace.js';
 import { warmth } from './warmup.js';
 import { boundedWeight, meshWeight } from './weight.js';
 
@@ -29,6 +30,7 @@ export interface EndpointContext {
   readonly spoken: Spoken;
   /** ms since 1970, in coarse ticks. */
   readonly now: number;
+  readonly trace?: Trace | undefined;
 }
 
 /** An endpoint, or why the instance is none; what of it could not be used; and rules that name a key which it does not have. */
@@ -50,17 +52,27 @@ export class EndpointSteps {
       if (template !== undefined) templates.ofInstance(template);
   }
 
-  endpoint(instance: Instance, { kind, scope, verdict, spoken, now }: EndpointContext): MadeEndpoint {
+  endpoint(instance: Instance, { kind, scope, verdict, spoken, now, trace }: EndpointContext): MadeEndpoint {
     const { chosen } = verdict;
     const unused: string[] = [];
     const failed = [...verdict.failed];
     const state = chosen.health?.value ?? health(instance.status);
+    trace?.({
+      step: 'health',
+      result: `${instance.status} → ${state}`,
+      rule: chosen.health?.rule ?? (isKnownStatus(instance.status) ? 'health table' : 'no word of the health table'),
+    });
     if (state === 'drop') return { reason: dropReason(instance, chosen.health), unused, failed };
     const slow = chosen.weight?.value.slowStart;
     const slowStart =
       slow === undefined || instance.changedAt === 0 ? undefined : { since: instance.changedAt, length: slow };
     const warm = warmth(instance.warmup ?? slowStart, now);
     const weight = meshWeight(instance.weight * warm.share * (chosen.weight?.value.share ?? 1), kind.nominalWeight);
+    trace?.({
+      step: 'weight',
+      result: `${instance.weight} → ${weight === undefined ? 'none' : boundedWeight(weight, chosen.weight?.value)}${warm.share < 1 ? `, at ${Math.round(warm.share * 100)} % of its warm-up` : ''}`,
+      rule: chosen.weight?.rule ?? `nominal is ${kind.nominalWeight}`,
+    });
     if (weight === undefined) return { reason: 'weight 0', unused, failed };
 
     const fill = (field: Chosen<string> | undefined): string | undefined => {
@@ -79,10 +91,23 @@ export class EndpointSteps {
     const settings = this.#settings;
     const own = (template: string | undefined) =>
       template === undefined ? undefined : this.#templates.ofInstance(template)(scope) || undefined;
+    const said = { locality: instance.locality, network: instance.network };
     let locality = fill(chosen.locality) ?? instance.locality ?? own(settings.locality);
     if (locality !== undefined && !isLocality(locality)) {
       unused.push(`locality "${short(locality)}" is not region/zone/subzone: it has none`);
       locality = undefined;
+    }
+    const byRange = networkOf(instance.address, settings.networks);
+    const network = fill(chosen.network) ?? instance.network ?? own(settings.network) ?? byRange;
+    if (trace !== undefined) {
+      const source = (field: 'locality' | 'network') =>
+        chosen[field]?.rule ??
+        (said[field] === undefined ? `registries.${scope.registry.name}.${field}` : 'the registry');
+      if (locality !== undefined) trace({ step: 'locality', result: locality, rule: source('locality') });
+      if (network !== undefined)
+        trace({ step: 'network', result: network, rule: network === byRange ? 'networks' : source('network') });
+      const changed = chosen.labels?.rule ?? chosen.metadata?.rule;
+      if (changed !== undefined) trace({ step: 'labels', result: JSON.stringify(labels), rule: changed });
     }
     return {
       until: warm.until,
@@ -99,11 +124,7 @@ export class EndpointSteps {
         weight: boundedWeight(weight, chosen.weight?.value),
         draining: state === 'drain',
         locality,
-        network:
-          fill(chosen.network) ??
-          instance.network ??
-          own(settings.network) ??
-          networkOf(instance.address, settings.networks),
+        network,
         serviceAccount: fill(chosen.serviceAccount),
         labels,
         origins: [{ registry: scope.registry.name, instance: instance.id }],
