@@ -7,9 +7,12 @@ import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { hostPortText, isSame } from '#config/fields.js';
 import type { Config } from '#config/schema.js';
 import { Projection } from '#istio/projection.js';
+import { JournalFile } from '#journal/file.js';
+import { Journal } from '#journal/journal.js';
 import { reasonOf } from '#model/reason.js';
 import { XdsListener } from '#sinks/xds/server.js';
 import { Registries, type SourceChanges } from './registries.js';
+import { checkReloadable } from './reloadable.js';
 
 /** A running bridge. */
 export interface Pontoon {
@@ -37,7 +40,11 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   const vips = new VipAllocator(istio.vip === 'off' ? [] : parseRanges(istio.vip.ranges));
   const catalog = new Catalog(istio, vips);
   const projection = new Projection(catalog);
-  const registries = new Registries(catalog, log);
+  const file = state === undefined ? undefined : new JournalFile(state.directory, log);
+  const journal = new Journal(catalog, file);
+  const registries = new Registries(catalog, log, (registry, source) =>
+    journal.note(registry, 'source', 'error' in source ? `${source.kind}: ${reasonOf(source.error)}` : source.kind),
+  );
   const listeners = istio.xds.map(({ listen }) => new XdsListener(projection, { ...listen, log }));
   let current = config;
   let isReady = false;
@@ -56,11 +63,13 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
 
   const takeOver = async (next: Config): Promise<SourceChanges> => {
     if (isSame(current, next)) return { added: [], removed: [], restarted: [] };
-    checkReloadable(current, next);
+    const refusal = checkReloadable(current, next);
+    if (refusal !== undefined) throw new Error(`${refusal}; the configuration stays as it was`);
     current = next;
     const changes = await registries.apply(next);
     checkReady();
     log.info(changes, 'configuration taken over');
+    journal.note('', 'configuration', 'taken over');
     return changes;
   };
   let last: Promise<unknown> = Promise.resolve();
@@ -77,6 +86,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     await registries.stop();
     await admin?.close();
     catalog.close();
+    await file?.close();
   };
 
   const parts: Parts = {
@@ -88,6 +98,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     },
     catalog,
     projection,
+    journal,
     listeners,
     awaited,
     reload: async () => reload(reread()),
@@ -102,20 +113,6 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     await stop();
     throw error;
   }
-}
-
-/** What is opened at the start stays as it is. */
-function checkReloadable(now: Config, next: Config): void {
-  const fixed: [string, (config: Config) => unknown][] = [
-    ['istio.xds', ({ istio }) => istio.xds],
-    ['istio.vip', ({ istio }) => istio.vip],
-    ['admin', ({ admin }) => admin],
-    ['state', ({ state }) => state],
-    ['log', ({ log }) => log],
-  ];
-  const changed = fixed.filter(([, part]) => !isSame(part(now), part(next))).map(([name]) => name);
-  if (changed.length > 0)
-    throw new Error(`${changed.join(', ')}: to be changed by a restart only; the configuration stays as it was`);
 }
 
 function makeWritable(directory: string): void {

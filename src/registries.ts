@@ -6,12 +6,11 @@ import { isSame, nameFilter } from '#config/fields.js';
 import type { Config, RegistryConfig } from '#config/schema.js';
 import { RegistryPolicy } from '#policy/contribution.js';
 import { PolicyList } from '#policy/rules.js';
-import type { Adapter } from '#sources/contract.js';
+import type { Adapter, SourceState } from '#sources/contract.js';
 import { Supervisor } from '#sources/supervisor.js';
 
 interface Running {
   readonly config: RegistryConfig;
-  readonly view: RegistryView;
   readonly supervisor: Supervisor;
 }
 
@@ -27,11 +26,14 @@ export interface SourceChanges {
 export class Registries {
   readonly #catalog: Catalog;
   readonly #log: Logger;
+  readonly #told: (registry: string, state: SourceState) => void;
   readonly #running = new Map<string, Running>();
 
-  constructor(catalog: Catalog, log: Logger) {
+  /** @param told hears of each new state of a source */
+  constructor(catalog: Catalog, log: Logger, told: (registry: string, state: SourceState) => void = () => undefined) {
     this.#catalog = catalog;
     this.#log = log;
+    this.#told = told;
   }
 
   /** In the order of the configuration. */
@@ -44,25 +46,23 @@ export class Registries {
     const views = this.#catalog.configure(config.istio, registryPolicies(config));
     const before = new Map(this.#running);
     this.#running.clear();
-    const added: Supervisor[] = [];
-    const changes = { added: [] as string[], removed: [] as string[], restarted: [] as string[] };
+    const changes = sourceChanges({ registries: [...before.values()].map(({ config }) => config) }, config);
+    const fresh: Supervisor[] = [];
     for (const [index, registry] of config.registries.entries()) {
       const view = views[index] as RegistryView;
       const known = before.get(registry.name);
-      if (known?.view === view && isSame(sourceKeys(known.config), sourceKeys(registry))) {
+      if (known !== undefined && !changes.restarted.includes(registry.name)) {
         this.#running.set(registry.name, { ...known, config: registry });
         before.delete(registry.name);
       } else {
         const supervisor = this.#supervisor(registry, view);
-        this.#running.set(registry.name, { config: registry, view, supervisor });
-        added.push(supervisor);
-        changes[known === undefined ? 'added' : 'restarted'].push(registry.name);
+        this.#running.set(registry.name, { config: registry, supervisor });
+        fresh.push(supervisor);
       }
     }
-    changes.removed.push(...[...before.keys()].filter((name) => !this.#running.has(name)));
     // Two sources must not write one view.
     await Promise.all([...before.values()].map(({ supervisor }) => supervisor.stop()));
-    for (const supervisor of added) supervisor.start();
+    for (const supervisor of fresh) supervisor.start();
     return changes;
   }
 
@@ -76,8 +76,29 @@ export class Registries {
     const log = this.#log.child({ registry: registry.name });
     const includes = nameFilter(registry.include, registry.exclude);
     const source = adapter.source(registry, { registry: registry.name, log, includes });
-    return new Supervisor(source, { view, staleAfter: registry.staleAfter ?? adapter.staleAfter, log });
+    return new Supervisor(source, {
+      view,
+      staleAfter: registry.staleAfter ?? adapter.staleAfter,
+      log,
+      told: (state) => this.#told(registry.name, state),
+    });
   }
+}
+
+/** What another configuration would do to the sources. */
+export function sourceChanges(now: Pick<Config, 'registries'>, next: Pick<Config, 'registries'>): SourceChanges {
+  const before = new Map(now.registries.map((registry) => [registry.name, registry]));
+  const after = new Set(next.registries.map(({ name }) => name));
+  return {
+    added: [...after].filter((name) => !before.has(name)),
+    removed: [...before.keys()].filter((name) => !after.has(name)),
+    restarted: next.registries
+      .filter((registry) => {
+        const known = before.get(registry.name);
+        return known !== undefined && !isSame(sourceKeys(known), sourceKeys(registry));
+      })
+      .map(({ name }) => name),
+  };
 }
 
 /** What the configuration makes of each registry's services. */

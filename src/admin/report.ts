@@ -2,6 +2,7 @@ import type { Catalog, RejectedService } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
 import type { Config } from '#config/schema.js';
 import type { Projection } from '#istio/projection.js';
+import type { Journal } from '#journal/journal.js';
 import { compareText, type MeshPort, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
 import { type Note, type Rejection, type ServiceKey, serviceId } from '#model/service.js';
@@ -15,6 +16,7 @@ export interface Parts {
   readonly config: Config;
   readonly catalog: Catalog;
   readonly projection: Projection;
+  readonly journal: Journal;
   readonly supervisors: readonly Supervisor[];
   readonly listeners: readonly XdsListener[];
   /** Registries that the first complete set still waits for. */

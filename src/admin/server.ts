@@ -1,10 +1,12 @@
 import Fastify from 'fastify';
 import type { Logger } from 'pino';
+import { ConfigError, parseConfig } from '#config/load.js';
 import { istioYaml } from '#istio/yaml.js';
 import { reasonOf } from '#model/reason.js';
 import { explain } from './explain.js';
 import { Metrics } from './metrics.js';
 import { statusPage } from './page.js';
+import { plan } from './plan.js';
 import {
   clients,
   notesOf,
@@ -30,6 +32,25 @@ interface Texts {
 }
 
 const texts = { querystring: { type: 'object', properties: { q: { type: 'string' }, host: { type: 'string' } } } };
+
+interface JournalTexts {
+  readonly host?: string;
+  readonly instance?: string;
+  readonly registry?: string;
+  /** ms since 1970. */
+  readonly since?: number;
+  readonly until?: number;
+  readonly limit?: number;
+}
+
+const text = { type: 'string' };
+const number = { type: 'number' };
+const journalTexts = {
+  querystring: {
+    type: 'object',
+    properties: { host: text, instance: text, registry: text, since: number, until: number, limit: number },
+  },
+};
 
 /**
  * Serves the status page, the API, health and metrics. All of it only reads, but for the order to read the configuration anew.
@@ -94,11 +115,26 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
     const report = serviceReport(parts, request.params.host);
     return report ?? reply.code(404).send({ error: `no service has the host "${request.params.host}"` });
   });
-  server.post('/api/v1/configuration/reload', async (request, reply) => {
-    // A browser sends this header with every POST of another site's page; the command line sends none.
-    const { origin } = request.headers;
-    if (origin !== undefined && origin !== `http://${request.headers.host}`)
-      return reply.code(403).send({ error: `not for pages of ${origin}` });
+  // A browser sends this header with every POST of another site's page; the command line sends none.
+  server.addHook('onRequest', async (request, reply) => {
+    const { origin, host: own } = request.headers;
+    if (request.method === 'POST' && origin !== undefined && origin !== `http://${own}`)
+      await reply.code(403).send({ error: `not for pages of ${origin}` });
+  });
+  server.addContentTypeParser('application/yaml', { parseAs: 'string' }, (_request, body, done) => done(null, body));
+  server.post<{ Body: string; Querystring: { readonly file?: string } }>(
+    '/api/v1/plan',
+    { schema: { body: text, querystring: { type: 'object', properties: { file: text } } } },
+    async (request, reply) => {
+      try {
+        return plan(parts, parseConfig(request.body, request.query.file ?? 'configuration', process.env));
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        return reply.code(422).send({ error: error.message });
+      }
+    },
+  );
+  server.post('/api/v1/configuration/reload', async (_request, reply) => {
     try {
       return await parts.reload();
     } catch (error) {
@@ -112,6 +148,9 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
       ? explain(parts, q)
       : reply.code(400).send({ error: 'q is missing: a host, service, instance or address' });
   });
+  server.get<{ Querystring: JournalTexts }>('/api/v1/journal', { schema: journalTexts }, async (request) =>
+    parts.journal.query(request.query),
+  );
   server.get('/api/v1/clients', async () => clients(parts));
   server.get<{ Querystring: Texts }>('/api/v1/istio/serviceentries', { schema: texts }, async (request, reply) => {
     const { host } = request.query;

@@ -11,6 +11,8 @@ import type { VipAllocator } from './vip.js';
 /** Which hosts changed, and why: once per registry change, however many services it touched. */
 export interface CatalogChange {
   readonly hosts: ReadonlySet<string>;
+  /** The hosts' services as they were; undefined for those that were not there. */
+  readonly before: ReadonlyMap<string, MeshService | undefined>;
   readonly registry: string;
   readonly cause: Cause;
 }
@@ -226,8 +228,16 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     if (touched.size === 0) return;
     const added = [...touched].filter((host) => !this.#services.has(host) && this.#claims.has(host));
     const hosts = new Set([...touched, ...this.#vips.change(added, [])]);
-    for (const host of hosts) this.#rebuildHost(host);
-    this.emit('change', { hosts, registry, cause });
+    this.#change(hosts, registry, cause);
+  }
+
+  /** @param forgotten is not to be built anew */
+  #change(hosts: ReadonlySet<string>, registry: string, cause: Cause, forgotten?: string): void {
+    const before = new Map([...hosts].map((host) => [host, this.#services.get(host)]));
+    for (const host of hosts)
+      if (host === forgotten) this.#services.delete(host);
+      else this.#rebuildHost(host);
+    this.emit('change', { hosts, before, registry, cause });
   }
 
   #rebuildHost(host: string): void {
@@ -280,10 +290,8 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
 
   #forget(host: string): void {
     this.#gone.delete(host);
-    this.#services.delete(host);
     const hosts = new Set([host, ...this.#vips.change([], [host])]);
-    for (const moved of hosts) if (moved !== host) this.#rebuildHost(moved);
-    this.emit('change', { hosts, registry: '', cause: { what: 'grace ended', observedAt: performance.now() } });
+    this.#change(hosts, '', causeNow('grace ended'), host);
   }
 }
 

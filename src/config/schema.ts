@@ -119,8 +119,7 @@ export const configSchema = z
     state: z
       .strictObject({
         directory: z.string().min(1).meta({
-          description:
-            'Directory for what has to survive a restart; made and checked at the start, nothing is kept there yet',
+          description: 'Directory for what has to survive a restart: the journal',
         }),
       })
       .optional(),
