@@ -11,7 +11,7 @@ import { JournalFile } from '#journal/file.js';
 import { Journal } from '#journal/journal.js';
 import { reasonOf } from '#model/reason.js';
 import { XdsListener } from '#sinks/xds/server.js';
-import { Registries, type SourceChanges } from './registries.js';
+import { catalogSettings, Registries, type SourceChanges } from './registries.js';
 import { checkReloadable } from './reloadable.js';
 
 /** A running bridge. */
@@ -38,7 +38,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   const { istio, state } = config;
   if (state !== undefined) makeWritable(state.directory);
   const vips = new VipAllocator(istio.vip === 'off' ? [] : parseRanges(istio.vip.ranges));
-  const catalog = new Catalog(istio, vips);
+  const catalog = new Catalog(catalogSettings(config), vips);
   const projection = new Projection(catalog);
   const file = state === undefined ? undefined : new JournalFile(state.directory, log);
   const journal = new Journal(catalog, file);

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { adapters } from '#adapters/index.js';
-import type { Catalog } from '#catalog/catalog.js';
+import type { Catalog, CatalogSettings } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
 import { isSame, nameFilter } from '#config/fields.js';
 import type { Config, RegistryConfig } from '#config/schema.js';
@@ -43,7 +43,7 @@ export class Registries {
 
   /** Brings what runs in line with a configuration. Sources whose own keys are the same go on, with their connections. */
   async apply(config: Pick<Config, 'registries' | 'policies' | 'networks' | 'istio'>): Promise<SourceChanges> {
-    const views = this.#catalog.configure(config.istio, registryPolicies(config));
+    const views = this.#catalog.configure(catalogSettings(config), registryPolicies(config));
     const before = new Map(this.#running);
     this.#running.clear();
     const changes = sourceChanges({ registries: [...before.values()].map(({ config }) => config) }, config);
@@ -83,6 +83,12 @@ export class Registries {
       told: (state) => this.#told(registry.name, state),
     });
   }
+}
+
+/** What the configuration says about mesh services. */
+export function catalogSettings({ istio, networks }: Pick<Config, 'istio' | 'networks'>): CatalogSettings {
+  const { namespace, exportTo, grace } = istio;
+  return { namespace, exportTo, grace, networks };
 }
 
 /** What another configuration would do to the sources. */

@@ -4,7 +4,7 @@ import type { Config } from '#config/schema.js';
 import { type EndpointChange, hostEntry } from '#journal/entry.js';
 import { compareText, type MeshService } from '#model/mesh.js';
 import { cause } from '#sources/contract.js';
-import { registryPolicies, type SourceChanges, sourceChanges } from '../registries.js';
+import { catalogSettings, registryPolicies, type SourceChanges, sourceChanges } from '../registries.js';
 import { checkReloadable } from '../reloadable.js';
 import type { Parts } from './report.js';
 
@@ -58,9 +58,11 @@ export function plan({ catalog, config }: Parts, next: Config): Plan {
   }
 }
 
-function shadowCatalog(catalog: Catalog, { istio, ...rest }: Config): Catalog {
-  const shadow = new Catalog(istio, new VipAllocator(istio.vip === 'off' ? [] : parseRanges(istio.vip.ranges)));
-  const views = shadow.configure(istio, registryPolicies(rest));
+function shadowCatalog(catalog: Catalog, next: Config): Catalog {
+  const settings = catalogSettings(next);
+  const { istio } = next;
+  const shadow = new Catalog(settings, new VipAllocator(istio.vip === 'off' ? [] : parseRanges(istio.vip.ranges)));
+  const views = shadow.configure(settings, registryPolicies(next));
   for (const view of views) {
     const listing = view.listing();
     const known = catalog.views().find(({ registry }) => registry === view.registry);

@@ -160,7 +160,10 @@ export function serviceReport({ catalog, projection }: Parts, host: string): Ser
     const leftOut = catalog.contribution(id)?.leftOut ?? [];
     return [...rejected, ...leftOut].map((rejection) => ({ registry: key.registry, ...rejection }));
   });
-  const refused = (projection.rejected().get(host) ?? []).map((rejection) => ({ registry: '', ...rejection }));
+  const refused = [...service.unreachable, ...(projection.rejected().get(host) ?? [])].map((rejection) => ({
+    registry: '',
+    ...rejection,
+  }));
   return {
     ...service,
     gone: service.origins.length === 0,

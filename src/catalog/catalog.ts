@@ -250,7 +250,13 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
       this.#services.set(host, merge(host, [first, ...others], vips, this.#settings, known));
     } else if (known !== undefined) {
       // Emptied now, deleted later: proxies drain, and a service that comes back just fills again.
-      this.#services.set(host, { ...known, vips: this.#vips.addresses(host), endpoints: [], origins: [] });
+      this.#services.set(host, {
+        ...known,
+        vips: this.#vips.addresses(host),
+        endpoints: [],
+        unreachable: [],
+        origins: [],
+      });
       if (!this.#gone.has(host))
         this.#gone.set(host, setTimeout(() => this.#forget(host), this.#settings.grace).unref());
     }

@@ -1,6 +1,6 @@
 import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
-import { dnsLabel } from '#model/address.js';
+import { dnsLabel, parseAddress } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
 import { type Protocol, protocols } from '#model/protocol.js';
 import {
@@ -11,6 +11,7 @@ import {
   serviceCondition,
   serviceTemplate,
 } from '#policy/expression.js';
+import { templateOf } from '#policy/presets.js';
 import { serviceFieldsOf } from '#policy/rules.js';
 import { duration, exportTo, share } from './fields.js';
 
@@ -26,11 +27,11 @@ export function template(
     .meta({ description: `Text with CEL between {{ }}; variables: ${variables}` })
     .superRefine((text, context) => {
       try {
-        compile(text);
+        compile(templateOf(text));
         if (!text.includes('{{') && !isValid(text))
           context.addIssue({ code: 'custom', message: `"${text}" cannot be used here` });
       } catch (error) {
-        if (!(error instanceof ExpressionError)) throw error;
+        if (!(error instanceof Error)) throw error;
         context.addIssue({ code: 'custom', message: error.message });
       }
     });
@@ -86,6 +87,18 @@ const service = {
     .regex(dnsLabel, 'expected a DNS label')
     .optional()
     .meta({ description: 'The one revision of istiod that shall see it (label istio.io/rev)' }),
+  prefer: z
+    .union([
+      z.literal('merge'),
+      z.literal('first').transform(() => ({ first: { least: 1 } })),
+      z.strictObject({ first: z.strictObject({ least: z.int().min(1) }) }),
+    ])
+    .optional()
+    .meta({
+      description:
+        'Of registries that hold the host: merge all, or take the endpoints of the first, and of the next ones while there are fewer than `least`',
+    }),
+  gatewayPort: port.optional().meta({ description: 'Where the edge gateways of other networks take this service' }),
 };
 
 const endpoint = {
@@ -166,6 +179,14 @@ export const policy = z
       });
   });
 
+function isAddress(text: string): boolean {
+  try {
+    return parseAddress(text).text === text;
+  } catch {
+    return false;
+  }
+}
+
 /** Networks by name. */
 export const networks = z.record(
   z.string().min(1),
@@ -176,5 +197,19 @@ export const networks = z.record(
       )
       .optional()
       .meta({ description: 'Addresses that lie in it, unless registry or policy say another network' }),
+    gateways: z
+      .array(
+        z.strictObject({
+          address: z.string().refine(isAddress, 'expected an IP address or a DNS name'),
+          port: port.optional().meta({ description: 'Where it takes HTTP and gRPC by their host' }),
+          locality: z.string().refine(isLocality, 'expected region/zone/subzone').optional(),
+        }),
+      )
+      .min(1)
+      .optional()
+      .meta({
+        description:
+          'Its edge gateways. With them its endpoints count as not to be reached directly, and are replaced by these',
+      }),
   }),
 );

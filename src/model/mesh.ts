@@ -1,5 +1,5 @@
 import type { Protocol } from '#model/protocol.js';
-import type { ServiceKey } from '#model/service.js';
+import type { Rejection, ServiceKey } from '#model/service.js';
 
 /** A port of a mesh service. Its name says the protocol, Istio style; its number stays, whatever instances come and go. */
 export interface MeshPort {
@@ -49,6 +49,8 @@ export interface MeshService {
   readonly uniform: boolean;
   /** Sorted by address and ports. Empty: the service is there, and nobody can be called. */
   readonly endpoints: readonly Endpoint[];
+  /** Endpoints that nobody here can reach, with the reason. */
+  readonly unreachable: readonly Rejection[];
   /** The registries' services that it is made of, in the order of the configuration; empty while a gone service waits for its deletion. */
   readonly origins: readonly ServiceKey[];
 }

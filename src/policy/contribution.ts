@@ -6,6 +6,8 @@ import { type EndpointSettings, EndpointSteps } from './endpoint.js';
 import type { InstanceScope, ServiceScope } from './expression.js';
 import { hostName } from './naming.js';
 import { type PortClaim, portClaims } from './ports.js';
+import type { Preference } from './preference.js';
+import { templateOf } from './presets.js';
 import { PolicyList, Templates } from './rules.js';
 import type { Step, Trace } from './trace.js';
 
@@ -33,6 +35,9 @@ export interface Contribution {
   readonly location: 'internal' | 'external' | undefined;
   /** The one revision of istiod that shall see it; undefined for all. */
   readonly revision: string | undefined;
+  readonly prefer: Preference | undefined;
+  /** Where edge gateways take this very service. */
+  readonly gatewayPort: number | undefined;
   readonly ports: readonly PortClaim[];
   /** What it speaks if no registry that holds the host knows a port of it. */
   readonly protocol: Protocol;
@@ -69,7 +74,7 @@ export class RegistryPolicy {
     this.settings = settings;
     this.#policies = policies;
     this.#steps = new EndpointSteps(settings, this.#templates);
-    for (const { host } of Object.values(settings.kinds)) this.#templates.ofService(settings.host ?? host);
+    for (const { host } of Object.values(settings.kinds)) this.#templates.ofService(templateOf(settings.host ?? host));
     if (settings.namespace !== undefined) this.#templates.ofService(settings.namespace);
   }
 
@@ -87,7 +92,8 @@ export class RegistryPolicy {
       throw new Error(`adapter ${this.settings.type} does not declare the kind "${service.kind}"`);
     const scope: ServiceScope = { registry: this.settings, service: { ...key, metadata: service.metadata } };
     const verdict = this.#policies.service(scope);
-    const { drop, host, aliases, namespace, exportTo, ports, protocol, location, revision } = verdict.chosen;
+    const { drop, host, aliases, namespace, exportTo, ports, protocol, location, revision, prefer, gatewayPort } =
+      verdict.chosen;
     if (verdict.applied.length > 0)
       trace?.service({ step: 'policies', result: verdict.applied.join(', '), rule: 'their conditions hold' });
     trace?.service({
@@ -101,12 +107,12 @@ export class RegistryPolicy {
     /** Rules that failed on instances, each with how many: one rule may fail on all of them. */
     const failed = new Map<string, number>();
     const fill = (template: string | undefined, rule: string): string | undefined => {
-      const text = template === undefined ? undefined : this.#templates.ofService(template)(scope);
+      const text = template === undefined ? undefined : this.#templates.ofService(templateOf(template))(scope);
       if (template !== undefined && text === undefined) unused.push(failure('the service', rule));
       return text;
     };
     const ownHost = fill(host?.value, host?.rule ?? '');
-    const hostText = ownHost ?? this.#templates.ofService(this.settings.host ?? kind.host)(scope);
+    const hostText = ownHost ?? this.#templates.ofService(templateOf(this.settings.host ?? kind.host))(scope);
     if (hostText === undefined) throw new Error('the host template names a key that this service does not have');
 
     trace?.service({
@@ -156,6 +162,8 @@ export class RegistryPolicy {
       exportTo: exportTo?.value,
       location: location?.value,
       revision: revision?.value,
+      prefer: prefer?.value,
+      gatewayPort: gatewayPort?.value,
       ports: portClaims(service, spoken),
       protocol: protocol?.value ?? kind.protocol,
       endpoints: endpoints.sort((a, b) => compareText(endpointKey(a), endpointKey(b))),

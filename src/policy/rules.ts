@@ -11,6 +11,7 @@ import {
   type Template,
 } from './expression.js';
 import type { Health } from './health.js';
+import type { Preference } from './preference.js';
 
 /** A port of a service by rule. */
 export interface PortRule {
@@ -32,6 +33,8 @@ export interface ServiceRules {
   readonly protocol?: Protocol | undefined;
   readonly location?: 'internal' | 'external' | undefined;
   readonly revision?: string | undefined;
+  readonly prefer?: Preference | undefined;
+  readonly gatewayPort?: number | undefined;
 }
 
 /** Bounds of a weight, and how it grows after a change. */
@@ -95,6 +98,8 @@ const serviceFields = [
   'protocol',
   'location',
   'revision',
+  'prefer',
+  'gatewayPort',
 ] as const satisfies readonly (keyof ServiceRules)[];
 
 const endpointFields = [

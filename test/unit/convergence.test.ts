@@ -5,7 +5,7 @@ import { parseConfig } from '#config/load.js';
 import { Projection } from '#istio/projection.js';
 import type { RegistryService } from '#model/service.js';
 import { cause } from '#sources/contract.js';
-import { registryPolicies } from '../../src/registries.js';
+import { catalogSettings, registryPolicies } from '../../src/registries.js';
 import { instance, service } from './builders.js';
 
 const policies = [
@@ -37,9 +37,9 @@ function setting(names: string, policy: string) {
 }
 
 function catalogOf(config: ReturnType<typeof setting>) {
-  const catalog = new Catalog(config.istio, new VipAllocator(parseRanges(['241.0.0.0/8'])));
+  const catalog = new Catalog(catalogSettings(config), new VipAllocator(parseRanges(['241.0.0.0/8'])));
   const projection = new Projection(catalog);
-  catalog.configure(config.istio, registryPolicies(config));
+  catalog.configure(catalogSettings(config), registryPolicies(config));
   return { catalog, projection };
 }
 
@@ -83,7 +83,7 @@ describe('the catalog after any sequence of events', () => {
           if (below(2) === 0) listing.commit(cause('test'));
         } else {
           config = setting(pick(registries), pick(policies));
-          running.catalog.configure(config.istio, registryPolicies(config));
+          running.catalog.configure(catalogSettings(config), registryPolicies(config));
         }
       }
       const fresh = catalogOf(config);

@@ -34,6 +34,7 @@ function mesh(endpoints: Endpoint[], more: Partial<MeshService> = {}): MeshServi
     resolution: endpoints.some(({ address }) => address.endsWith('.example')) ? 'dns' : 'static',
     uniform: true,
     endpoints,
+    unreachable: [],
     origins: [],
     ...more,
   };

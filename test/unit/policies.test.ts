@@ -16,7 +16,7 @@ function scene(yaml: string, services: Partial<Record<'r' | 'q', readonly Regist
   const { policies, networks } = parseConfig(`registries: [{ name: r, type: file, path: x }]\n${yaml}`, 'p.yaml');
   const list = new PolicyList(policies);
   const catalog = new Catalog(
-    { namespace: 'pontoon', exportTo: ['*'], grace: 10 },
+    { namespace: 'pontoon', exportTo: ['*'], grace: 10, networks },
     new VipAllocator(parseRanges(defaultRanges)),
   );
   const projection = new Projection(catalog);
@@ -238,6 +238,66 @@ policies:
       'the service: policies[2].host names a key that is not there: it has no effect here',
       '2 of 2 instances: policies[0].when names a key that is not there: it has no effect here',
     ]);
+  });
+
+  it('replace what lies in another network by its gateways, weighted by what stands behind', () => {
+    const yaml = (policies: string) => `networks:
+  far: { cidrs: [10.9.0.0/16], gateways: [{ address: 203.0.113.7, port: 80 }, { address: 203.0.113.8, port: 80 }] }
+policies: [${policies}]`;
+    const services = {
+      r: [
+        service('orders', [
+          instance('10.0.0.1', 1),
+          instance('10.9.0.1', 1),
+          instance('10.9.0.2', 1),
+          instance('10.9.0.3', 1),
+        ]),
+        service('db', [instance('10.9.0.9', 3306, { ports: [{ name: '', protocol: 'mysql', number: 3306 }] })]),
+      ],
+    };
+    const { mesh } = scene(yaml(''), services);
+    expect(
+      mesh('orders.test').endpoints.map(({ address, ports, weight, network }) => [
+        address,
+        ports.http,
+        weight,
+        network,
+      ]),
+    ).to.deep.equal([
+      ['10.0.0.1', 1, 100, undefined],
+      ['203.0.113.7', 80, 150, undefined],
+      ['203.0.113.8', 80, 150, undefined],
+    ]);
+    expect(mesh('db.test').endpoints).to.deep.equal([]);
+    expect(mesh('db.test').unreachable[0]?.reason).to.include('set gatewayPort');
+    const ported = scene(yaml('{ when: service.name == "db", gatewayPort: 20001 }'), services);
+    expect(ported.mesh('db.test').endpoints[0]?.ports).to.deep.equal({ mysql: 20001 });
+  });
+
+  it('take the first registry that has endpoints, and the next while there are too few', () => {
+    const hosts = (prefer: string, first: readonly string[]) =>
+      scene(`policies: [{ prefer: ${prefer} }]`, {
+        r: [
+          service(
+            'orders',
+            first.map((address) => instance(address, 1)),
+          ),
+        ],
+        q: [inQ(service('orders', [instance('10.0.1.1', 1)]))],
+      })
+        .mesh('orders.test')
+        .endpoints.map(({ address }) => address);
+    expect(hosts('merge', ['10.0.0.1'])).to.deep.equal(['10.0.0.1', '10.0.1.1']);
+    expect(hosts('first', ['10.0.0.1'])).to.deep.equal(['10.0.0.1']);
+    expect(hosts('first', [])).to.deep.equal(['10.0.1.1']);
+    expect(hosts('{ first: { least: 2 } }', ['10.0.0.1'])).to.deep.equal(['10.0.0.1', '10.0.1.1']);
+    expect(hosts('{ first: { least: 2 } }', ['10.0.0.1', '10.0.0.2'])).to.deep.equal(['10.0.0.1', '10.0.0.2']);
+  });
+
+  it('know the hosts of other bridges', () => {
+    const key = { namespace: 'prod', group: 'G' };
+    const { catalog } = scene('policies: [{ host: "preset:higress" }]', { r: [service('orders', [], { key })] });
+    expect([...catalog.services.keys()]).to.deep.equal(['orders.g.prod.nacos']);
   });
 
   it('of two registries: the first that says a field of the service counts', () => {

@@ -7,7 +7,7 @@ import { Projection } from '#istio/projection.js';
 import type { Instance, RegistryService } from '#model/service.js';
 import type { SourceStatus } from '#sources/supervisor.js';
 import { until } from '#test/servers/probes.js';
-import { Registries } from '../../../src/registries.js';
+import { catalogSettings, Registries } from '../../../src/registries.js';
 import type { RegistryKeys } from './registry.js';
 
 /** What Pontoon does between a registry and Istio, without the way there. */
@@ -22,7 +22,7 @@ export class Bridge {
 
   constructor(type: string, keys: RegistryKeys, name = 'r') {
     const config = configSchema.parse({ registries: [{ name, type, ...keys }] });
-    this.#catalog = new Catalog(config.istio, new VipAllocator(parseRanges(['240.0.0.0/8'])));
+    this.#catalog = new Catalog(catalogSettings(config), new VipAllocator(parseRanges(['240.0.0.0/8'])));
     this.#catalog.on('change', () => this.changed());
     new Projection(this.#catalog).on('change', () => this.pushes++);
     const log = pino({ level: process.env.PONTOON_TEST_LOG ?? 'silent' });
