@@ -5,6 +5,7 @@ import { parseConfig } from '#config/load.js';
 import { Projection } from '#istio/projection.js';
 import type { RegistryService } from '#model/service.js';
 import { cause } from '#sources/contract.js';
+import { random } from '#test/random.js';
 import { catalogSettings, registryPolicies } from '../../src/registries.js';
 import { instance, service } from './builders.js';
 
@@ -16,17 +17,6 @@ const policies = [
   'policies: [{ host: one.for.all, weight: { share: 50% } }]',
 ];
 const registries = ['[a, b, c]', '[c, b, a]', '[b, a]', '[a]'];
-
-/** A generator that gives the same numbers for the same seed (mulberry32). */
-function random(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below);
-  };
-}
 
 function setting(names: string, policy: string) {
   const list = names
