@@ -1,16 +1,18 @@
 import { accessSync, constants, mkdirSync } from 'node:fs';
 import type { Logger } from 'pino';
-import { adapters } from '#adapters/index.js';
+import type { Parts } from '#admin/report.js';
 import { type Admin, startAdmin } from '#admin/server.js';
 import { Catalog } from '#catalog/catalog.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
-import { hostPortText, nameFilter } from '#config/fields.js';
-import type { Config, RegistryConfig } from '#config/schema.js';
+import { hostPortText, isSame } from '#config/fields.js';
+import type { Config } from '#config/schema.js';
 import { Projection } from '#istio/projection.js';
+import { JournalFile } from '#journal/file.js';
+import { Journal } from '#journal/journal.js';
 import { reasonOf } from '#model/reason.js';
-import { RegistryPolicy } from '#policy/contribution.js';
 import { XdsListener } from '#sinks/xds/server.js';
-import { Supervisor } from '#sources/supervisor.js';
+import { catalogSettings, Registries, type SourceChanges } from './registries.js';
+import { checkReloadable } from './reloadable.js';
 
 /** A running bridge. */
 export interface Pontoon {
@@ -18,45 +20,95 @@ export interface Pontoon {
   readonly adminUrl: string;
   /** Addresses of the xDS servers, as `host:port`. */
   readonly xds: readonly string[];
+  /**
+   * Takes over another configuration, all of it or nothing. Sources whose keys are the same go on, and no endpoint is lost.
+   * @throws Error if it cannot be taken over without a restart; then everything is as before
+   */
+  reload(config: Config): Promise<SourceChanges>;
   /** Ends everything: streams, sources, timers. */
   stop(): Promise<void>;
 }
 
 /**
  * Starts the bridge: registries → views → catalog → projection → Istio, and what looks at them.
+ * @param reread reads the configuration anew, for the API; throws if it cannot be used
  * @throws Error if an address cannot be listened on, or the state's directory cannot be written
  */
-export async function startPontoon(config: Config, log: Logger): Promise<Pontoon> {
+export async function startPontoon(config: Config, log: Logger, reread = (): Config => config): Promise<Pontoon> {
   const { istio, state } = config;
   if (state !== undefined) makeWritable(state.directory);
   const vips = new VipAllocator(istio.vip === 'off' ? [] : parseRanges(istio.vip.ranges));
-  const catalog = new Catalog(istio, vips);
+  const catalog = new Catalog(catalogSettings(config), vips);
   const projection = new Projection(catalog);
-  const supervisors = config.registries.map((registry) => supervise(registry, catalog, log));
+  const file = state === undefined ? undefined : new JournalFile(state.directory, log);
+  const journal = new Journal(catalog, file);
+  const registries = new Registries(catalog, log, (registry, source) =>
+    journal.note(registry, 'source', 'error' in source ? `${source.kind}: ${reasonOf(source.error)}` : source.kind),
+  );
   const listeners = istio.xds.map(({ listen }) => new XdsListener(projection, { ...listen, log }));
+  let current = config;
+  let isReady = false;
+
+  const awaited = (): string[] => {
+    if (isReady) return [];
+    const complete = new Set(catalog.views().flatMap((view) => (view.complete ? [view.registry] : [])));
+    return current.registries.filter(({ name, required }) => required && !complete.has(name)).map(({ name }) => name);
+  };
+  const checkReady = (): void => {
+    if (isReady || awaited().length > 0) return;
+    isReady = true;
+    for (const listener of listeners) listener.ready();
+  };
+  catalog.on('complete', checkReady);
+
+  const takeOver = async (next: Config): Promise<SourceChanges> => {
+    if (isSame(current, next)) return { added: [], removed: [], restarted: [] };
+    const refusal = checkReloadable(current, next);
+    if (refusal !== undefined) throw new Error(`${refusal}; the configuration stays as it was`);
+    current = next;
+    const changes = await registries.apply(next);
+    checkReady();
+    log.info(changes, 'configuration taken over');
+    journal.note('', 'configuration', 'taken over');
+    return changes;
+  };
+  let last: Promise<unknown> = Promise.resolve();
+  const reload = (next: Config): Promise<SourceChanges> => {
+    // One after the other.
+    const result = last.then(() => takeOver(next));
+    last = result.catch(() => undefined);
+    return result;
+  };
 
   let admin: Admin | undefined;
   const stop = async (): Promise<void> => {
     await Promise.all(listeners.map((listener) => listener.close()));
-    await Promise.all(supervisors.map((supervisor) => supervisor.stop()));
+    await registries.stop();
     await admin?.close();
     catalog.close();
+    await file?.close();
   };
 
-  const optional = new Set(config.registries.filter(({ required }) => !required).map(({ name }) => name));
-  const awaited = (): string[] => catalog.incomplete().filter((registry) => !optional.has(registry));
-  const checkReady = (): void => {
-    if (awaited().length === 0) for (const listener of listeners) listener.ready();
+  const parts: Parts = {
+    get config() {
+      return current;
+    },
+    get supervisors() {
+      return registries.supervisors();
+    },
+    catalog,
+    projection,
+    journal,
+    listeners,
+    awaited,
+    reload: async () => reload(reread()),
   };
-  catalog.on('complete', checkReady);
-  checkReady();
-
   try {
     const ports = await Promise.all(listeners.map((listener) => listener.listen()));
     const xds = istio.xds.map(({ listen: { host } }, index) => hostPortText({ host, port: ports[index] ?? 0 }));
-    admin = await startAdmin({ config, catalog, projection, supervisors, listeners, awaited, log });
-    for (const supervisor of supervisors) supervisor.start();
-    return { adminUrl: admin.url, xds, stop };
+    admin = await startAdmin({ parts, log });
+    await registries.apply(config);
+    return { adminUrl: admin.url, xds, reload, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -70,18 +122,4 @@ function makeWritable(directory: string): void {
   } catch (error) {
     throw new Error(`state.directory: ${directory} cannot be written: ${reasonOf(error)}`, { cause: error });
   }
-}
-
-/** A registry of the configuration, with a source that fills its view once it is started. */
-export function supervise(registry: RegistryConfig, catalog: Catalog, log: Logger): Supervisor {
-  const adapter = adapters.find(({ type }) => type === registry.type);
-  if (adapter === undefined) throw new Error(`no adapter for type ${registry.type}`);
-  const view = catalog.add(new RegistryPolicy({ ...registry, kinds: adapter.kinds }));
-  const sourceLog = log.child({ registry: registry.name });
-  const source = adapter.source(registry, {
-    registry: registry.name,
-    log: sourceLog,
-    includes: nameFilter(registry.include, registry.exclude),
-  });
-  return new Supervisor(source, { view, staleAfter: registry.staleAfter ?? adapter.staleAfter, log: sourceLog });
 }

@@ -31,7 +31,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   eureka: ['eureka', 'springcloud'],
   nacos: ['nacos2', 'nacos3', 'nacos-client'],
   consul: ['consul'],
-  istiod: ['istiod'],
+  istio: ['istiod', 'istio-validator', 'envoy'],
   file: [],
 };
 const EVERYTHING = [...new Set([...Object.values(NEEDS).flat(), 'envoy'])];

@@ -19,6 +19,8 @@ export class Metrics {
   readonly #instances = this.#bySource('instances', 'Instances that the registry holds');
   readonly #rejected = this.#bySource('rejected_records', 'Records of the registry that could not be used');
   readonly #leftOut = this.#bySource('left_out_instances', 'Instances that are known and get no traffic');
+  readonly #dropped = this.#bySource('dropped_services', 'Services that the configuration leaves out');
+  readonly #notes = this.#bySource('notes', 'Notes on records in use and on rules');
   readonly #alive = this.#bySource('last_success_timestamp_seconds', 'When the registry last gave a sign of life');
   readonly #errors = this.#counter('source_errors_total', 'Errors of the source', ['registry', 'type']);
   readonly #meshServices = this.#gauge('mesh_services', 'Mesh services, gone ones in their grace included');
@@ -76,6 +78,8 @@ export class Metrics {
       this.#instances.set(labels, report.instances);
       this.#rejected.set(labels, report.rejected);
       this.#leftOut.set(labels, report.leftOut);
+      this.#dropped.set(labels, report.dropped);
+      this.#notes.set(labels, report.notes);
       this.#alive.set(labels, seconds(report.aliveAt));
       this.#errors.inc(labels, report.errors);
     }

@@ -1,6 +1,8 @@
 import { clients, type Parts, registryReports, rejectedRecords, serviceSummaries, viewOf } from './report.js';
 
 const maxRows = 500;
+const maxChanges = 20;
+const maxEndpoints = 3;
 
 /** The status page: everything on one sheet, without a script. @param search text that hosts must contain */
 export function statusPage(parts: Parts, search: string): string {
@@ -80,6 +82,19 @@ ${table(
         html(s.refused ?? ''),
       ]),
   ),
+)}
+<h2>Recent changes</h2>
+${table(
+  ['Time', 'Host', 'What', 'From', 'Cause'],
+  parts.journal
+    .query({ limit: maxChanges })
+    .map(({ at, host, text, endpoints, registry, cause }) => [
+      ago(at),
+      host === '' ? '' : link(`/api/v1/journal?host=${encodeURIComponent(host)}`, host),
+      html([text, ...endpoints.slice(0, maxEndpoints).map((one) => `${one.endpoint} ${one.text}`)].join('; ')),
+      html(registry),
+      html(cause),
+    ]),
 )}
 <h2>Rejected</h2>
 ${table(

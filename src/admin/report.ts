@@ -2,22 +2,27 @@ import type { Catalog, RejectedService } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
 import type { Config } from '#config/schema.js';
 import type { Projection } from '#istio/projection.js';
+import type { Journal } from '#journal/journal.js';
 import { compareText, type MeshPort, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
 import { type Note, type Rejection, type ServiceKey, serviceId } from '#model/service.js';
 import type { XdsListener } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
 import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
+import type { SourceChanges } from '../registries.js';
 
 /** The running parts that the API, the page and the metrics look at. They only look. */
 export interface Parts {
   readonly config: Config;
   readonly catalog: Catalog;
   readonly projection: Projection;
+  readonly journal: Journal;
   readonly supervisors: readonly Supervisor[];
   readonly listeners: readonly XdsListener[];
   /** Registries that the first complete set still waits for. */
   readonly awaited: () => readonly string[];
+  /** Reads the configuration anew and takes it over. Throws if it cannot be; then everything is as before. */
+  readonly reload: () => Promise<SourceChanges>;
 }
 
 /** How a registry is doing, and how much it holds. */
@@ -32,6 +37,8 @@ export interface RegistryReport extends SourceStatus {
   readonly rejected: number;
   /** Instances that are known and get no traffic. */
   readonly leftOut: number;
+  /** Services that the configuration leaves out. */
+  readonly dropped: number;
   /** What people should know of records that are in use, and rules. */
   readonly notes: number;
 }
@@ -53,6 +60,7 @@ export function registryReports(parts: Parts): RegistryReport[] {
       instances: services.reduce((sum, { instances }) => sum + instances.length, 0),
       rejected: view === undefined ? 0 : rejectedRecords(parts, view).length,
       leftOut: services.reduce((sum, { key }) => sum + (catalog.contribution(serviceId(key))?.leftOut.length ?? 0), 0),
+      dropped: catalog.dropped().filter(({ registry }) => registry === status.registry).length,
       notes: services.reduce((sum, { notes = [] }) => sum + notes.length, 0),
     };
   });
@@ -186,7 +194,10 @@ export function serviceReport({ catalog, projection }: Parts, host: string): Ser
     const leftOut = catalog.contribution(id)?.leftOut ?? [];
     return [...rejected, ...leftOut].map((rejection) => ({ registry: key.registry, ...rejection }));
   });
-  const refused = (projection.rejected().get(host) ?? []).map((rejection) => ({ registry: '', ...rejection }));
+  const refused = [...service.unreachable, ...(projection.rejected().get(host) ?? [])].map((rejection) => ({
+    registry: '',
+    ...rejection,
+  }));
   return {
     ...service,
     gone: service.origins.length === 0,

@@ -1,9 +1,12 @@
 import Fastify from 'fastify';
 import type { Logger } from 'pino';
+import { ConfigError, parseConfig } from '#config/load.js';
 import { istioYaml } from '#istio/yaml.js';
 import { reasonOf } from '#model/reason.js';
+import { explain } from './explain.js';
 import { Metrics } from './metrics.js';
 import { statusPage } from './page.js';
+import { plan } from './plan.js';
 import {
   clients,
   notesOf,
@@ -31,11 +34,30 @@ interface Texts {
 
 const texts = { querystring: { type: 'object', properties: { q: { type: 'string' }, host: { type: 'string' } } } };
 
+interface JournalTexts {
+  readonly host?: string;
+  readonly instance?: string;
+  readonly registry?: string;
+  /** ms since 1970. */
+  readonly since?: number;
+  readonly until?: number;
+  readonly limit?: number;
+}
+
+const text = { type: 'string' };
+const number = { type: 'number' };
+const journalTexts = {
+  querystring: {
+    type: 'object',
+    properties: { host: text, instance: text, registry: text, since: number, until: number, limit: number },
+  },
+};
+
 /**
- * Serves the status page, the API, health and metrics. All of it only reads.
+ * Serves the status page, the API, health and metrics. All of it only reads, but for the order to read the configuration anew.
  * @throws Error if the address cannot be listened on
  */
-export async function startAdmin(parts: Parts & { readonly log: Logger }): Promise<Admin> {
+export async function startAdmin({ parts, log }: { readonly parts: Parts; readonly log: Logger }): Promise<Admin> {
   const { config, catalog, projection, awaited } = parts;
   const metrics = new Metrics(parts);
   const server = Fastify({ forceCloseConnections: true });
@@ -82,6 +104,11 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
     if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
     return rejectedRecords(parts, view);
   });
+  server.get<{ Params: { name: string } }>('/api/v1/registries/:name/dropped', async (request, reply) => {
+    const view = viewOf(catalog, request.params.name);
+    if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
+    return catalog.dropped().filter(({ registry }) => registry === view.registry);
+  });
   server.get<{ Params: { name: string } }>('/api/v1/registries/:name/notes', async (request, reply) => {
     const view = viewOf(catalog, request.params.name);
     if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
@@ -94,6 +121,42 @@ export async function startAdmin(parts: Parts & { readonly log: Logger }): Promi
     const report = serviceReport(parts, request.params.host);
     return report ?? reply.code(404).send({ error: `no service has the host "${request.params.host}"` });
   });
+  // A browser sends this header with every POST of another site's page; the command line sends none.
+  server.addHook('onRequest', async (request, reply) => {
+    const { origin, host: own } = request.headers;
+    if (request.method === 'POST' && origin !== undefined && origin !== `http://${own}`)
+      await reply.code(403).send({ error: `not for pages of ${origin}` });
+  });
+  server.addContentTypeParser('application/yaml', { parseAs: 'string' }, (_request, body, done) => done(null, body));
+  server.post<{ Body: string; Querystring: { readonly file?: string } }>(
+    '/api/v1/plan',
+    { schema: { body: text, querystring: { type: 'object', properties: { file: text } } } },
+    async (request, reply) => {
+      try {
+        return plan(parts, parseConfig(request.body, request.query.file ?? 'configuration', process.env));
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        return reply.code(422).send({ error: error.message });
+      }
+    },
+  );
+  server.post('/api/v1/configuration/reload', async (_request, reply) => {
+    try {
+      return await parts.reload();
+    } catch (error) {
+      log.error({ reason: reasonOf(error) }, 'configuration cannot be taken over; it stays as it was');
+      return reply.code(422).send({ error: reasonOf(error) });
+    }
+  });
+  server.get<{ Querystring: Texts }>('/api/v1/explain', { schema: texts }, async (request, reply) => {
+    const { q } = request.query;
+    return q
+      ? explain(parts, q)
+      : reply.code(400).send({ error: 'q is missing: a host, service, instance or address' });
+  });
+  server.get<{ Querystring: JournalTexts }>('/api/v1/journal', { schema: journalTexts }, async (request) =>
+    parts.journal.query(request.query),
+  );
   server.get('/api/v1/clients', async () => clients(parts));
   server.get<{ Querystring: Texts }>('/api/v1/istio/serviceentries', { schema: texts }, async (request, reply) => {
     const { host } = request.query;

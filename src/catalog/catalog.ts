@@ -1,7 +1,8 @@
 import { EventEmitter } from 'eventemitter3';
 import { compareText, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
-import type { Contribution, RegistryPolicy } from '#policy/contribution.js';
+import { serviceId } from '#model/service.js';
+import type { Contribution, ContributionTrace, RegistryPolicy } from '#policy/contribution.js';
 import { type Cause, cause as causeNow } from '#sources/contract.js';
 import { type MeshDefaults, merge } from './merge.js';
 import { RegistryView, type ViewChange } from './view.js';
@@ -10,6 +11,8 @@ import type { VipAllocator } from './vip.js';
 /** Which hosts changed, and why: once per registry change, however many services it touched. */
 export interface CatalogChange {
   readonly hosts: ReadonlySet<string>;
+  /** The hosts' services as they were; undefined for those that were not there. */
+  readonly before: ReadonlyMap<string, MeshService | undefined>;
   readonly registry: string;
   readonly cause: Cause;
 }
@@ -37,15 +40,18 @@ const tick = 5_000;
 export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [string] }> {
   readonly services: ReadonlyMap<string, MeshService>;
   readonly #services = new Map<string, MeshService>();
-  readonly #settings: CatalogSettings;
+  #settings: CatalogSettings;
   readonly #vips: VipAllocator;
   readonly #registries = new Map<string, { readonly view: RegistryView; readonly policy: RegistryPolicy }>();
   /** Service id → what it adds. */
   readonly #contributions = new Map<string, Contribution>();
-  /** Host → ids of the services that claim it. */
+  /** Host → ids of the services that claim it, as their own or as an alias. */
   readonly #claims = new Map<string, Set<string>>();
   readonly #failed = new Map<string, RejectedService>();
-  readonly #collided = new Map<string, RejectedService>();
+  /** Host → services that do not get it. */
+  readonly #collided = new Map<string, readonly RejectedService[]>();
+  /** Services that the configuration leaves out. */
+  readonly #dropped = new Map<string, RejectedService>();
   /** Hosts that nobody claims any more, until their grace has run out. */
   readonly #gone = new Map<string, NodeJS.Timeout>();
   /** Services that change by themselves: registry and when, in ms since 1970. */
@@ -61,15 +67,30 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
 
   /** Takes a registry in, after those that are there. @returns its view, for its source to write */
   add(policy: RegistryPolicy): RegistryView {
-    let announced = false;
-    const view = new RegistryView(policy.settings.name, (change) => {
-      this.#apply(change);
-      if (announced || !view.complete) return;
-      announced = true;
-      this.emit('complete', view.registry);
-    });
-    this.#registries.set(view.registry, { view, policy });
-    return view;
+    const policies = [...this.#registries.values()].map((registry) => registry.policy);
+    return this.configure(this.#settings, [...policies, policy]).at(-1) as RegistryView;
+  }
+
+  /**
+   * Takes over settings and registries, in the order of the configuration. A registry that stays keeps what is known of it. However much it touches, it is one
+   * change.
+   * @returns the registries' views
+   */
+  configure(settings: CatalogSettings, policies: readonly RegistryPolicy[]): RegistryView[] {
+    this.#settings = settings;
+    const known = new Map(this.#registries);
+    this.#registries.clear();
+    for (const policy of policies) {
+      const { name, type } = policy.settings;
+      const before = known.get(name);
+      const view = before?.policy.settings.type === type ? before.view : this.#newView(name);
+      this.#registries.set(name, { view, policy });
+    }
+    const touched = new Set<string>();
+    for (const registry of new Set([...known.keys(), ...this.#registries.keys()]))
+      this.#recompute(registry, this.#idsOf(registry), touched);
+    this.#rebuild(touched, '', causeNow('configuration'));
+    return this.views();
   }
 
   /** Registries that no complete listing has come from since the start. Event `complete` says when one has. */
@@ -89,9 +110,22 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     return this.#contributions.get(id);
   }
 
+  /** The steps that a service goes through on its way into the mesh, as they are now. */
+  trace(id: string, trace: ContributionTrace): void {
+    for (const { view, policy } of this.#registries.values()) {
+      const service = view.services.get(id);
+      if (service !== undefined) policy.contribution(service, lastTick(), trace);
+    }
+  }
+
   /** Services that are in no mesh service: no valid host, or a host that another service of the registry holds. */
   rejected(): RejectedService[] {
-    return [...this.#failed.values(), ...this.#collided.values()].sort((a, b) => compareText(a.id, b.id));
+    return [...this.#failed.values(), ...[...this.#collided.values()].flat()].sort((a, b) => compareText(a.id, b.id));
+  }
+
+  /** Services that the configuration leaves out, with the policy that does. */
+  dropped(): RejectedService[] {
+    return [...this.#dropped.values()].sort((a, b) => compareText(a.id, b.id));
   }
 
   /** Ends all timers. */
@@ -102,7 +136,9 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   }
 
   #apply({ registry, ids, cause }: ViewChange): void {
-    this.#recompute(registry, ids, cause);
+    const touched = new Set<string>();
+    this.#recompute(registry, ids, touched);
+    this.#rebuild(touched, registry, cause);
     if (this.#due.size > 0) this.#ticking ??= setTimeout(() => this.#tick(), tick - (Date.now() % tick)).unref();
   }
 
@@ -115,37 +151,61 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     }
   }
 
-  #recompute(registry: string, ids: readonly string[], cause: Cause): void {
-    const touched = new Set<string>();
-    for (const id of ids) {
-      const before = this.#contributions.get(id)?.host;
-      const after = this.#contribute(registry, id);
-      if (before !== undefined) {
-        touched.add(before);
-        if (before !== after) this.#unclaim(before, id);
-      }
-      if (after !== undefined) {
-        touched.add(after);
-        this.#claim(after, id);
-      }
-    }
-    this.#rebuild(touched, registry, cause);
+  /** A view that tells when it is complete for the first time. */
+  #newView(registry: string): RegistryView {
+    let announced = false;
+    const view = new RegistryView(registry, (change) => {
+      if (this.#registries.get(registry)?.view !== view) return;
+      this.#apply(change);
+      if (announced || !view.complete) return;
+      announced = true;
+      this.emit('complete', registry);
+    });
+    return view;
   }
 
-  /** Computes what a service adds. @returns its host, if it has one */
-  #contribute(registry: string, id: string): string | undefined {
+  /** All that is or was known of a registry. */
+  #idsOf(registry: string): string[] {
+    const ids = new Set(this.#registries.get(registry)?.view.services.keys());
+    for (const [id, { key }] of this.#contributions) if (key.registry === registry) ids.add(id);
+    for (const services of [this.#failed, this.#dropped])
+      for (const [id, service] of services) if (service.registry === registry) ids.add(id);
+    return [...ids];
+  }
+
+  /** @param touched takes up the hosts that may change */
+  #recompute(registry: string, ids: readonly string[], touched: Set<string>): void {
+    for (const id of ids) {
+      const before = hostsOf(this.#contributions.get(id));
+      const after = hostsOf(this.#contribute(registry, id));
+      for (const host of before) if (!after.has(host)) this.#unclaim(host, id);
+      for (const host of after) this.#claim(host, id);
+      for (const host of [...before, ...after]) touched.add(host);
+    }
+    // Who holds a host decides about aliases, too.
+    for (const host of [...touched])
+      for (const id of this.#claims.get(host) ?? [])
+        for (const other of hostsOf(this.#contributions.get(id))) touched.add(other);
+  }
+
+  /** Computes what a service adds, if anything. */
+  #contribute(registry: string, id: string): Contribution | undefined {
     this.#contributions.delete(id);
     this.#failed.delete(id);
-    this.#collided.delete(id);
+    this.#dropped.delete(id);
     this.#due.delete(id);
     const { view, policy } = this.#registries.get(registry) ?? {};
     const service = view?.services.get(id);
     if (service === undefined || policy === undefined) return undefined;
     try {
       const contribution = policy.contribution(service, lastTick());
+      if ('dropped' in contribution) {
+        this.#dropped.set(id, { id, registry, reason: `left out by ${contribution.dropped}` });
+        return undefined;
+      }
       this.#contributions.set(id, contribution);
       if (contribution.until !== undefined) this.#due.set(id, { registry, at: contribution.until });
-      return contribution.host;
+      return contribution;
     } catch (error) {
       this.#failed.set(id, { id, registry, reason: reasonOf(error) });
       return undefined;
@@ -168,8 +228,16 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     if (touched.size === 0) return;
     const added = [...touched].filter((host) => !this.#services.has(host) && this.#claims.has(host));
     const hosts = new Set([...touched, ...this.#vips.change(added, [])]);
-    for (const host of hosts) this.#rebuildHost(host);
-    this.emit('change', { hosts, registry, cause });
+    this.#change(hosts, registry, cause);
+  }
+
+  /** @param forgotten is not to be built anew */
+  #change(hosts: ReadonlySet<string>, registry: string, cause: Cause, forgotten?: string): void {
+    const before = new Map([...hosts].map((host) => [host, this.#services.get(host)]));
+    for (const host of hosts)
+      if (host === forgotten) this.#services.delete(host);
+      else this.#rebuildHost(host);
+    this.emit('change', { hosts, before, registry, cause });
   }
 
   #rebuildHost(host: string): void {
@@ -182,42 +250,54 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
       this.#services.set(host, merge(host, [first, ...others], vips, this.#settings, known));
     } else if (known !== undefined) {
       // Emptied now, deleted later: proxies drain, and a service that comes back just fills again.
-      this.#services.set(host, { ...known, vips: this.#vips.addresses(host), endpoints: [], origins: [] });
+      this.#services.set(host, {
+        ...known,
+        vips: this.#vips.addresses(host),
+        endpoints: [],
+        unreachable: [],
+        origins: [],
+      });
       if (!this.#gone.has(host))
         this.#gone.set(host, setTimeout(() => this.#forget(host), this.#settings.grace).unref());
     }
   }
 
-  /** One contribution per registry, in the order of the configuration. Of several services of one registry the one that sorts first holds the host. */
+  /**
+   * Who gives a host its endpoints, in the order of the configuration. Of several services of one registry the one that sorts first holds the host, unless a
+   * policy that names them gave it: then all do. An alias gives way to a host; of services that want one alias, those of the first host have it.
+   */
   #holders(host: string): Contribution[] {
-    const byRegistry = new Map<string, string[]>();
-    for (const id of this.#claims.get(host) ?? []) {
-      const registry = this.#contributions.get(id)?.key.registry ?? '';
-      byRegistry.set(registry, [...(byRegistry.get(registry) ?? []), id]);
-    }
-    const holders: Contribution[] = [];
-    for (const registry of this.#registries.keys()) {
-      const [id, ...others] = (byRegistry.get(registry) ?? []).sort(compareText);
-      const contribution = id === undefined ? undefined : this.#contributions.get(id);
-      if (id === undefined || contribution === undefined) continue;
-      holders.push(contribution);
-      this.#collided.delete(id);
-      for (const other of others)
-        this.#collided.set(other, {
-          id: other,
-          registry,
-          reason: `host ${host} is held by ${id}: give one of them another host`,
-        });
-    }
+    const claims = [...(this.#claims.get(host) ?? [])].sort(compareText);
+    const contributions = claims.flatMap((id) => this.#contributions.get(id) ?? []);
+    const owners = contributions.filter((one) => one.host === host);
+    const holders = owners.length > 0 ? this.#oneEach(owners) : this.#aliasHolders(host, contributions);
+    const losers = contributions.filter((one) => !holders.includes(one));
+    if (losers.length === 0) this.#collided.delete(host);
+    else
+      this.#collided.set(
+        host,
+        losers.map((one) => collision(host, one, holders[0])),
+      );
     return holders;
+  }
+
+  #oneEach(owners: readonly Contribution[]): Contribution[] {
+    return [...this.#registries.keys()].flatMap((registry) => {
+      const rivals = owners.filter(({ key }) => key.registry === registry);
+      const meant = rivals.filter(({ hostByName }) => hostByName);
+      return meant.length > 0 ? meant : rivals.slice(0, 1);
+    });
+  }
+
+  #aliasHolders(alias: string, contributions: readonly Contribution[]): Contribution[] {
+    const [first] = contributions.map(({ host }) => host).sort(compareText);
+    return first === undefined ? [] : this.#holders(first).filter(({ aliases }) => aliases.includes(alias));
   }
 
   #forget(host: string): void {
     this.#gone.delete(host);
-    this.#services.delete(host);
     const hosts = new Set([host, ...this.#vips.change([], [host])]);
-    for (const moved of hosts) if (moved !== host) this.#rebuildHost(moved);
-    this.emit('change', { hosts, registry: '', cause: { what: 'grace ended', observedAt: performance.now() } });
+    this.#change(hosts, '', causeNow('grace ended'), host);
   }
 }
 
@@ -225,4 +305,19 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
 function lastTick(): number {
   const now = Date.now();
   return now - (now % tick);
+}
+
+/** A service's host and its aliases. */
+function hostsOf(contribution: Contribution | undefined): ReadonlySet<string> {
+  return new Set(contribution === undefined ? [] : [contribution.host, ...contribution.aliases]);
+}
+
+function collision(host: string, { key, host: own }: Contribution, holder: Contribution | undefined): RejectedService {
+  const what = host === own ? 'host' : 'alias';
+  const by = holder === undefined ? '' : serviceId(holder.key);
+  return {
+    id: serviceId(key),
+    registry: key.registry,
+    reason: `${what} ${host} is held by ${by}: give one of them another host`,
+  };
 }

@@ -2,13 +2,16 @@ import { addressKind } from '#model/address.js';
 import { compareText, type Endpoint, endpointKey, type MeshPort, type MeshService } from '#model/mesh.js';
 import { portName } from '#model/protocol.js';
 import type { Contribution } from '#policy/contribution.js';
+import { behindGateways, type EdgeGateways } from '#policy/gateways.js';
 import { numberPorts } from '#policy/ports.js';
+import { preferred } from '#policy/preference.js';
 
 /** What the configuration says about all mesh services. */
 export interface MeshDefaults {
   /** Istio namespace of services whose registry names none. */
   readonly namespace: string;
   readonly exportTo: readonly string[];
+  readonly networks?: EdgeGateways;
 }
 
 /**
@@ -23,18 +26,30 @@ export function merge(
   defaults: MeshDefaults,
   known: MeshService | undefined,
 ): MeshService {
-  const merged = localised(endpoints(contributions));
   const numbered = ports(contributions, known);
+  const gatewayPort = first(contributions, 'gatewayPort');
+  const reached = behindGateways(endpoints(preferred(contributions)), defaults.networks ?? {}, numbered, gatewayPort);
+  const merged = localised(reached.endpoints);
   return {
     host,
-    namespace: contributions.find(({ namespace }) => namespace !== undefined)?.namespace ?? defaults.namespace,
-    exportTo: defaults.exportTo,
+    namespace: first(contributions, 'namespace') ?? defaults.namespace,
+    exportTo: first(contributions, 'exportTo') ?? defaults.exportTo,
+    location: first(contributions, 'location') ?? 'internal',
+    revision: first(contributions, 'revision'),
     vips,
     ports: numbered,
     ...shape(numbered, merged, known),
     endpoints: merged,
+    unreachable: reached.unreachable,
     origins: contributions.map(({ key }) => key),
   };
+}
+
+function first<Key extends 'namespace' | 'exportTo' | 'location' | 'revision' | 'gatewayPort'>(
+  contributions: readonly Contribution[],
+  key: Key,
+): Contribution[Key] {
+  return contributions.find((one) => one[key] !== undefined)?.[key] as Contribution[Key];
 }
 
 function ports(

@@ -1,7 +1,12 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { command } from './api.js';
+import { explain } from './explain.js';
 import { inspect } from './inspect.js';
+import { journal } from './journal.js';
+import { plan } from './plan.js';
+import { reload } from './reload.js';
 import { run } from './run.js';
 import { schema } from './schema.js';
 import { validate } from './validate.js';
@@ -35,6 +40,44 @@ program
   .option('--timeout <seconds>', 'how long it may take', '30')
   .option('--json', 'print JSON')
   .action(inspect);
+program
+  .command('explain')
+  .description(
+    'ask a running Pontoon why a service or instance is in the mesh as it is, or is absent; exits with 1 if nothing is known of it',
+  )
+  .argument('<what>', "a host, a service's name, an instance's id, an address or address:port")
+  .option('-c, --config <file>', 'configuration file, for the address of the API', 'config/pontoon.yaml')
+  .option('--url <url>', 'address of the API instead')
+  .option('--json', 'print JSON')
+  .action(command(explain));
+program
+  .command('journal')
+  .description('ask a running Pontoon what changed, when and why; the newest first')
+  .option('-c, --config <file>', 'configuration file, for the address of the API', 'config/pontoon.yaml')
+  .option('--url <url>', 'address of the API instead')
+  .option('--host <host>', 'of this host only')
+  .option('--instance <address>', 'of this endpoint only: an address or address:port')
+  .option('--registry <name>', 'from this registry only')
+  .option('--since <time>', 'not before this time: 2026-11-23T14:02, or 30m for the last 30 minutes')
+  .option('--until <time>', 'not after this time')
+  .option('--limit <count>', 'at most so many', '50')
+  .option('--json', 'print JSON')
+  .action(command(journal));
+program
+  .command('plan')
+  .description(
+    'what a configuration would change in a running Pontoon; exits with 0 if nothing, 2 if something, 1 if it cannot be told',
+  )
+  .option('-c, --config <file>', 'the configuration to try', 'config/pontoon.yaml')
+  .option('--url <url>', "address of the API; that of the configuration's admin.listen unless given")
+  .option('--json', 'print JSON')
+  .action(command(plan));
+program
+  .command('reload')
+  .description('let a running Pontoon read its configuration anew; exits with 1 if it cannot be taken over')
+  .option('-c, --config <file>', 'configuration file, for the address of the API', 'config/pontoon.yaml')
+  .option('--url <url>', 'address of the API instead')
+  .action(command(reload));
 program
   .command('schema')
   .description("print the configuration's JSON Schema, for editors")

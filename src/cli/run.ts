@@ -1,3 +1,5 @@
+import { watch } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { ConfigError, loadConfig } from '#config/load.js';
 import type { Config } from '#config/schema.js';
@@ -5,6 +7,8 @@ import { reasonOf } from '#model/reason.js';
 import { createLog } from '../log.js';
 import { type Pontoon, startPontoon } from '../main.js';
 
+/** ms without a further change until a changed configuration is read. */
+const settleMs = 300;
 /** ms that all parts together have to end. */
 const longestStop = 5_000;
 
@@ -23,13 +27,33 @@ export async function run(options: { config: string }): Promise<void> {
   // A library's stray rejection is that source's trouble: what is known stays in use, and its watchdog shows it.
   process.on('unhandledRejection', (reason) => log.error({ err: reason }, 'unhandled rejection'));
   try {
-    const pontoon = await startPontoon(config, log);
+    const reread = () => loadConfig(options.config);
+    const pontoon = await startPontoon(config, log, reread);
     process.stdout.write(welcome(pontoon));
+    reloadOnChange(pontoon, options.config, reread, log);
     stopOnSignal(pontoon, log);
   } catch (error) {
     log.fatal({ reason: reasonOf(error) }, 'cannot start');
     process.exitCode = 1;
   }
+}
+
+/** Takes over the configuration when its file changes, and on SIGHUP. One that cannot be used changes nothing. */
+function reloadOnChange(pontoon: Pontoon, file: string, reread: () => Config, log: Logger): void {
+  const reload = async (): Promise<void> => {
+    try {
+      await pontoon.reload(reread());
+    } catch (error) {
+      log.error({ reason: reasonOf(error) }, 'configuration cannot be taken over; it stays as it was');
+    }
+  };
+  process.on('SIGHUP', () => void reload());
+  // The folder, since editors and Kubernetes replace files: by a rename, and by a symbolic link to another folder.
+  let soon: NodeJS.Timeout | undefined;
+  watch(dirname(file), { persistent: false }, () => {
+    clearTimeout(soon);
+    soon = setTimeout(() => void reload(), settleMs);
+  }).on('error', (error) => log.warn({ reason: reasonOf(error) }, 'changes of the configuration are not noticed'));
 }
 
 function stopOnSignal(pontoon: Pontoon, log: Logger): void {

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import picomatch from 'picomatch';
 import { z } from 'zod';
 
@@ -28,6 +29,30 @@ export function duration(least = 0) {
     });
 }
 
+/** A share with its sign (`30%`), read as a fraction: above 0, at most 1. */
+export function share() {
+  return z
+    .string()
+    .regex(/^\d+(\.\d+)?%$/, 'expected a share, such as 30%')
+    .transform((text, context) => {
+      const fraction = Number(text.slice(0, -1)) / 100;
+      if (fraction <= 0 || fraction > 1)
+        context.addIssue({ code: 'custom', message: `expected more than 0% and at most 100%, found ${text}` });
+      return fraction;
+    });
+}
+
+/** Istio namespaces that see a service. */
+export function exportTo() {
+  return z
+    .array(z.string().regex(/^(\*|\.|~|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)$/, 'expected *, ., ~ or a namespace'))
+    .min(1)
+    .refine(
+      (names) => names.length === 1 || !names.some((name) => name === '*' || name === '~'),
+      '* and ~ stand alone',
+    );
+}
+
 /** A secret that cannot be printed by accident: logs, JSON and templates show `[redacted]`. */
 export class Secret {
   readonly #value: string;
@@ -46,6 +71,18 @@ export class Secret {
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return '[redacted]';
   }
+}
+
+/** Whether two parts of a configuration say the same, secrets included. */
+export function isSame(a: unknown, b: unknown): boolean {
+  return isDeepStrictEqual(revealed(a), revealed(b));
+}
+
+function revealed(value: unknown): unknown {
+  if (value instanceof Secret) return { secret: value.reveal() };
+  if (Array.isArray(value)) return value.map(revealed);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, revealed(part)]));
 }
 
 /** A secret in the configuration. */

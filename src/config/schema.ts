@@ -4,35 +4,8 @@ import { defaultRanges, parseRanges } from '#catalog/vip.js';
 import { dnsLabel } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
 import { reasonOf } from '#model/reason.js';
-import { ExpressionError, instanceTemplate, serviceTemplate } from '#policy/expression.js';
-import { duration, hostPort } from './fields.js';
-
-/** @param isValid checks a text without templates, which is the same for all services */
-function template(
-  compile: (text: string) => unknown,
-  variables: string,
-  isValid: (text: string) => boolean = () => true,
-) {
-  return z
-    .string()
-    .min(1)
-    .meta({ description: `Text with CEL between {{ }}; variables: ${variables}` })
-    .superRefine((text, context) => {
-      try {
-        compile(text);
-        if (!text.includes('{{') && !isValid(text))
-          context.addIssue({ code: 'custom', message: `"${text}" cannot be used here` });
-      } catch (error) {
-        if (!(error instanceof ExpressionError)) throw error;
-        context.addIssue({ code: 'custom', message: error.message });
-      }
-    });
-}
-
-const ofService = (isValid?: (text: string) => boolean) =>
-  template(serviceTemplate, 'registry.{name, type}, service.{name, namespace, group, version, metadata}', isValid);
-const ofInstance = (isValid?: (text: string) => boolean) =>
-  template(instanceTemplate, 'those of host, and instance.{address, port, status, weight, zone, metadata}', isValid);
+import { duration, exportTo, hostPort } from './fields.js';
+import { networks, ofInstance, ofService, policy } from './policies.js';
 
 /** The keys that registries of every type have, with `type` and the adapter's own beside them. */
 const common = {
@@ -110,6 +83,11 @@ export const configSchema = z
         if (registries.length > 0 && registries.every(({ required }) => !required))
           context.addIssue({ code: 'custom', message: 'at least one registry has to be required' });
       }),
+    policies: z
+      .array(policy)
+      .default([])
+      .meta({ description: 'Top to bottom; of those that match, the last that sets a field wins' }),
+    networks: networks.default({}).meta({ description: 'Networks by name' }),
     istio: z
       .strictObject({
         namespace: z
@@ -117,15 +95,7 @@ export const configSchema = z
           .regex(dnsLabel, 'expected a DNS label')
           .default('pontoon')
           .meta({ description: 'Istio namespace of the services whose registry names none' }),
-        exportTo: z
-          .array(z.string().regex(/^(\*|\.|~|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)$/, 'expected *, ., ~ or a namespace'))
-          .min(1)
-          .refine(
-            (names) => names.length === 1 || !names.some((name) => name === '*' || name === '~'),
-            '* and ~ stand alone',
-          )
-          .default(['*'])
-          .meta({ description: 'Istio namespaces that see the services' }),
+        exportTo: exportTo().default(['*']).meta({ description: 'Istio namespaces that see the services' }),
         grace: duration()
           .prefault('5m')
           .meta({ description: 'How long a gone service stays, without endpoints, before it is deleted' }),
@@ -149,8 +119,7 @@ export const configSchema = z
     state: z
       .strictObject({
         directory: z.string().min(1).meta({
-          description:
-            'Directory for what has to survive a restart; made and checked at the start, nothing is kept there yet',
+          description: 'Directory for what has to survive a restart: the journal',
         }),
       })
       .optional(),

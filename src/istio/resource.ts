@@ -21,6 +21,8 @@ export interface IstioResource<Type extends ResourceType = ResourceType> {
   readonly name: string;
   /** The host that it is about; chooses the listener's shard. */
   readonly host: string;
+  /** The resource's own labels. Nothing volatile: a change is a full push. */
+  readonly labels: Readonly<Record<string, string>>;
   readonly body: ResourceBodies[Type];
 }
 
@@ -72,9 +74,15 @@ export function encodeResource(resource: IstioResource): EncodedResource {
   const { bodyUrl, encode } = resourceTypes[resource.type];
   const name = `${resource.namespace}/${resource.name}`;
   const body = encode(resource.body);
-  const version = createHash('sha256').update(bodyUrl).update(name).update(body).digest('hex').slice(0, 16);
+  const version = createHash('sha256')
+    .update(bodyUrl)
+    .update(name)
+    .update(Object.keys(resource.labels).length === 0 ? '' : JSON.stringify(resource.labels))
+    .update(body)
+    .digest('hex')
+    .slice(0, 16);
   const wrapped = Resource.encode({
-    metadata: { name, createTime, version, labels: {}, annotations: {} },
+    metadata: { name, createTime, version, labels: { ...resource.labels }, annotations: {} },
     body: { typeUrl: bodyUrl, value: Buffer.from(body) },
   }).finish();
   const field = DiscoveryResponse.encode(

@@ -49,6 +49,7 @@ function resource(
     namespace: service.namespace,
     name,
     host: service.host,
+    labels: service.revision === undefined ? {} : { 'istio.io/rev': service.revision },
     body: serviceEntry(service, ports, endpoints),
   };
 }
@@ -66,8 +67,8 @@ function serviceEntry(service: MeshService, ports: readonly MeshPort[], endpoint
       protocol: protocols[protocol].istio,
       targetPort: 0,
     })),
-    // MESH_EXTERNAL would switch automatic mTLS off for services that have endpoints of both kinds.
-    location: ServiceEntry_Location.MESH_INTERNAL,
+    location:
+      service.location === 'external' ? ServiceEntry_Location.MESH_EXTERNAL : ServiceEntry_Location.MESH_INTERNAL,
     // istiod takes IP addresses only under STATIC; a mixture is resolved as a whole.
     resolution: service.resolution === 'dns' ? ServiceEntry_Resolution.DNS : ServiceEntry_Resolution.STATIC,
     endpoints: dialled.map((endpoint) => workload(endpoint, ports, atAddress.get(endpoint.address) ?? 1)),
@@ -99,6 +100,6 @@ function workload(endpoint: Endpoint, ports: readonly MeshPort[], atAddress: num
     network: endpoint.network ?? '',
     locality: endpoint.locality ?? '',
     weight: endpoint.weight,
-    serviceAccount: '',
+    serviceAccount: endpoint.serviceAccount ?? '',
   };
 }

@@ -49,6 +49,7 @@ function entryErrors({ namespace, name, body }: IstioResource<'ServiceEntry'>): 
   for (const host of body.hosts)
     if (host.length > 253 || !host.split('.').every((label) => hostLabel.test(label)))
       errors.push(`host "${short(host)}" is not a DNS name`);
+    else if (/(^|\.)\d+$/.test(host)) errors.push(`host "${host}" ends in a number`);
   for (const address of body.addresses)
     if (addressKind(address) === 'dns') errors.push(`address "${address}" is not an IP address`);
   if (body.ports.length === 0) errors.push('no port');

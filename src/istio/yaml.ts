@@ -11,11 +11,11 @@ export function istioYaml(resources: readonly IstioResource[]): string {
     .join('');
 }
 
-function istioObject({ type, namespace, name, body }: IstioResource): object {
+function istioObject({ type, namespace, name, labels, body }: IstioResource): object {
   return {
     apiVersion: 'networking.istio.io/v1',
     kind: type,
-    metadata: { name, namespace },
+    metadata: withoutEmpty({ name, namespace, labels }),
     spec: serviceEntrySpec(body),
   };
 }

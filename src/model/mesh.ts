@@ -1,5 +1,5 @@
 import type { Protocol } from '#model/protocol.js';
-import type { ServiceKey } from '#model/service.js';
+import type { Rejection, ServiceKey } from '#model/service.js';
 
 /** A port of a mesh service. Its name says the protocol, Istio style; its number stays, whatever instances come and go. */
 export interface MeshPort {
@@ -19,6 +19,8 @@ export interface Endpoint {
   /** `region/zone/subzone`; on every endpoint of a service or on none. */
   readonly locality: string | undefined;
   readonly network: string | undefined;
+  /** Identity for mutual TLS; undefined for peers outside the mesh. */
+  readonly serviceAccount?: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
   /** Which instances it stands for: registry and id. Not sent to Istio. */
   readonly origins: readonly EndpointOrigin[];
@@ -35,6 +37,9 @@ export interface MeshService {
   /** Istio namespace of its resources. */
   readonly namespace: string;
   readonly exportTo: readonly string[];
+  readonly location: 'internal' | 'external';
+  /** The one revision of istiod that shall see it; undefined for all. */
+  readonly revision: string | undefined;
   /** Virtual addresses, one per configured family. */
   readonly vips: readonly string[];
   readonly ports: readonly MeshPort[];
@@ -44,6 +49,8 @@ export interface MeshService {
   readonly uniform: boolean;
   /** Sorted by address and ports. Empty: the service is there, and nobody can be called. */
   readonly endpoints: readonly Endpoint[];
+  /** Endpoints that nobody here can reach, with the reason. */
+  readonly unreachable: readonly Rejection[];
   /** The registries' services that it is made of, in the order of the configuration; empty while a gone service waits for its deletion. */
   readonly origins: readonly ServiceKey[];
 }

@@ -34,3 +34,12 @@ export function portName(name: string, protocol: Protocol): string {
   if (name === '' || name === protocol || name === prefix) return prefix;
   return name.startsWith(`${prefix}-`) ? name : `${prefix}-${name}`;
 }
+
+/** The protocol that a port's name says, Istio style: `grpc-admin` is grpc; tcp where it says none. */
+export function protocolOfName(name: string): Protocol {
+  const names = (Object.keys(protocols) as Protocol[]).filter((protocol) => {
+    const { prefix } = protocols[protocol];
+    return name === prefix || name.startsWith(`${prefix}-`);
+  });
+  return names.sort((a, b) => protocols[b].prefix.length - protocols[a].prefix.length)[0] ?? 'tcp';
+}

@@ -1,41 +1,43 @@
-import { short } from '#model/address.js';
-import { isLocality } from '#model/locality.js';
 import { compareText, type Endpoint, endpointKey } from '#model/mesh.js';
-import { type Protocol, parseProtocol } from '#model/protocol.js';
+import type { Protocol } from '#model/protocol.js';
 import type { Instance, RegistryService, Rejection, ServiceKey } from '#model/service.js';
 import type { ServiceKind } from '#sources/contract.js';
-import {
-  type InstanceScope,
-  instanceTemplate,
-  type ServiceScope,
-  serviceTemplate,
-  type Template,
-} from './expression.js';
-import { health } from './health.js';
-import { endpointLabels } from './labels.js';
+import { type EndpointSettings, EndpointSteps } from './endpoint.js';
+import type { InstanceScope, ServiceScope } from './expression.js';
 import { hostName } from './naming.js';
-import { endpointPort, type PortClaim, portClaims } from './ports.js';
-import { warmth } from './warmup.js';
-import { meshWeight } from './weight.js';
+import { type PortClaim, portClaims } from './ports.js';
+import type { Preference } from './preference.js';
+import { templateOf } from './presets.js';
+import { PolicyList, Templates } from './rules.js';
+import type { Step, Trace } from './trace.js';
 
 /** What the configuration says about all services of one registry. Templates are text with CEL between `{{ }}`. */
-export interface RegistrySettings {
+export interface RegistrySettings extends EndpointSettings {
   readonly name: string;
   readonly type: string;
   readonly kinds: Readonly<Record<string, ServiceKind>>;
   readonly host?: string | undefined;
   /** Istio namespace. */
   readonly namespace?: string | undefined;
-  readonly locality?: string | undefined;
-  readonly network?: string | undefined;
 }
 
 /** What one registry's service adds to a mesh service. */
 export interface Contribution {
   readonly key: ServiceKey;
   readonly host: string;
+  /** Whether a policy that names the service gave the host: services that it gives one host were meant to be one. */
+  readonly hostByName: boolean;
+  /** Further hosts, which give way to a host of another service. */
+  readonly aliases: readonly string[];
   /** Istio namespace; undefined takes the configured default. */
   readonly namespace: string | undefined;
+  readonly exportTo: readonly string[] | undefined;
+  readonly location: 'internal' | 'external' | undefined;
+  /** The one revision of istiod that shall see it; undefined for all. */
+  readonly revision: string | undefined;
+  readonly prefer: Preference | undefined;
+  /** Where edge gateways take this very service. */
+  readonly gatewayPort: number | undefined;
   readonly ports: readonly PortClaim[];
   /** What it speaks if no registry that holds the host knows a port of it. */
   readonly protocol: Protocol;
@@ -43,84 +45,127 @@ export interface Contribution {
   readonly endpoints: readonly Endpoint[];
   /** Instances that are known and get no traffic, with the reason. */
   readonly leftOut: readonly Rejection[];
-  /** What usable instances say that could not be used: metadata that can be no label, a malformed locality. */
+  /** What could not be used: metadata that can be no label, a malformed locality, a policy that failed. */
   readonly unused: readonly Rejection[];
   /** When it changes by itself, since instances warm up: ms since 1970. */
   readonly until: number | undefined;
 }
 
-interface CompiledKind extends ServiceKind {
-  readonly hostTemplate: Template<ServiceScope>;
+/** Takes up the steps of a service and of its instances, by their ids. */
+export interface ContributionTrace {
+  readonly service: Trace;
+  readonly instance: (id: string, step: Step) => void;
+}
+
+/** A service that the configuration leaves out. */
+export interface LeftOut {
+  readonly dropped: string;
 }
 
 /** The policy steps of one registry, compiled once. */
 export class RegistryPolicy {
   readonly settings: RegistrySettings;
-  readonly #kinds = new Map<string, CompiledKind>();
-  readonly #namespace: Template<ServiceScope> | undefined;
-  readonly #locality: Template<InstanceScope> | undefined;
-  readonly #network: Template<InstanceScope> | undefined;
+  readonly #policies: PolicyList;
+  readonly #templates = new Templates();
+  readonly #steps: EndpointSteps;
 
   /** @throws ExpressionError if a template cannot be compiled */
-  constructor(settings: RegistrySettings) {
+  constructor(settings: RegistrySettings, policies = new PolicyList([])) {
     this.settings = settings;
-    for (const [name, kind] of Object.entries(settings.kinds))
-      this.#kinds.set(name, { ...kind, hostTemplate: serviceTemplate(settings.host ?? kind.host) });
-    this.#namespace = optional(settings.namespace, serviceTemplate);
-    this.#locality = optional(settings.locality, instanceTemplate);
-    this.#network = optional(settings.network, instanceTemplate);
+    this.#policies = policies;
+    this.#steps = new EndpointSteps(settings, this.#templates);
+    for (const { host } of Object.values(settings.kinds)) this.#templates.ofService(templateOf(settings.host ?? host));
+    if (settings.namespace !== undefined) this.#templates.ofService(settings.namespace);
   }
 
   /**
-   * What a service adds to the mesh.
+   * What a service adds to the mesh. The steps, in this order: selection, naming, ports and protocol; then for each instance metadata, health, weight,
+   * locality and network, labels and identity.
    * @param now ms since 1970, in coarse ticks
+   * @param trace takes up each step, of the service and of its instances
    * @throws Error with the reason if it can have no host
    */
-  contribution(service: RegistryService, now: number): Contribution {
+  contribution(service: RegistryService, now: number, trace?: ContributionTrace): Contribution | LeftOut {
     const { key } = service;
-    const kind = this.#kinds.get(service.kind);
+    const kind = this.settings.kinds[service.kind];
     if (kind === undefined)
       throw new Error(`adapter ${this.settings.type} does not declare the kind "${service.kind}"`);
     const scope: ServiceScope = { registry: this.settings, service: { ...key, metadata: service.metadata } };
-    const host = kind.hostTemplate(scope);
-    if (host === undefined) throw new Error('the host template names a key that this service does not have');
+    const verdict = this.#policies.service(scope);
+    const { drop, host, aliases, namespace, exportTo, ports, protocol, location, revision, prefer, gatewayPort } =
+      verdict.chosen;
+    if (verdict.applied.length > 0)
+      trace?.service({ step: 'policies', result: verdict.applied.join(', '), rule: 'their conditions hold' });
+    trace?.service({
+      step: 'selection',
+      result: drop?.value ? 'left out' : 'kept',
+      rule: drop?.rule ?? 'no policy drops it',
+    });
+    if (drop?.value) return { dropped: drop.rule };
 
+    const unused: Rejection[] = verdict.failed.map((rule) => failure('the service', rule));
+    /** Rules that failed on instances, each with how many: one rule may fail on all of them. */
+    const failed = new Map<string, number>();
+    const fill = (template: string | undefined, rule: string): string | undefined => {
+      const text = template === undefined ? undefined : this.#templates.ofService(templateOf(template))(scope);
+      if (template !== undefined && text === undefined) unused.push(failure('the service', rule));
+      return text;
+    };
+    const ownHost = fill(host?.value, host?.rule ?? '');
+    const hostText = ownHost ?? this.#templates.ofService(templateOf(this.settings.host ?? kind.host))(scope);
+    if (hostText === undefined) throw new Error('the host template names a key that this service does not have');
+
+    trace?.service({
+      step: 'host',
+      result: hostText,
+      rule: ownHost === undefined ? this.#hostRule(service.kind) : (host?.rule ?? ''),
+    });
+    const spoken = { protocol: protocol?.value, rules: ports?.value ?? [] };
     const endpoints: Endpoint[] = [];
     const leftOut: Rejection[] = [];
-    const unused: Rejection[] = [];
     const places = new Set<string>();
     let until: number | undefined;
     for (const instance of newestFirst(service.instances)) {
       const leave = (reason: string): void => void leftOut.push({ record: instance.id, reason });
       const place = `${instance.address} ${instance.ports.map((port) => port.number).join(' ')}`;
-      const warm = warmth(instance.warmup, now);
-      const weight = meshWeight(instance.weight * warm.share, kind.nominalWeight);
-      const verdict = health(instance.status);
       if (places.has(place)) leave('another record for this address and port is newer');
-      else if (verdict === 'drop') leave(`status ${instance.status}`);
-      else if (weight === undefined) leave('weight 0');
       else {
-        const { labels, unfit } = endpointLabels(instance.metadata);
-        const endpoint = this.#endpoint(instance, scope);
-        const { protocol } = instance.metadata;
-        if (protocol !== undefined && parseProtocol(protocol) === undefined)
-          unfit.push(`metadata protocol "${short(protocol)}" is none that a mesh knows`);
-        if (endpoint.locality !== undefined && !isLocality(endpoint.locality)) {
-          unfit.push(`locality "${short(endpoint.locality)}" is not region/zone/subzone: it has none`);
-          endpoint.locality = undefined;
+        const instanceScope = scopeOf(scope, instance);
+        const made = this.#steps.endpoint(instance, {
+          kind,
+          scope: instanceScope,
+          verdict: verdict.endpoint(instanceScope),
+          spoken,
+          now,
+          trace: trace === undefined ? undefined : (step) => trace.instance(instance.id, step),
+        });
+        if ('reason' in made) leave(made.reason);
+        else {
+          endpoints.push(made.endpoint);
+          if (made.until !== undefined) until = Math.min(made.until, until ?? made.until);
         }
-        if (warm.until !== undefined) until = Math.min(warm.until, until ?? warm.until);
-        endpoints.push({ ...endpoint, weight, draining: verdict === 'drain', labels });
-        unused.push(...unfit.map((reason) => ({ record: instance.id, reason })));
+        unused.push(...made.unused.map((reason) => ({ record: instance.id, reason })));
+        for (const rule of made.failed) failed.set(rule, (failed.get(rule) ?? 0) + 1);
       }
       places.add(place);
     }
+    for (const [rule, count] of failed) unused.push(failure(`${count} of ${service.instances.length} instances`, rule));
     return {
       key,
-      host: hostName(host),
-      namespace: this.#namespace?.(scope),
-      ports: portClaims(service),
-      protocol: kind.protocol,
+      host: hostName(hostText),
+      hostByName: ownHost !== undefined && verdict.hostByName,
+      aliases: (aliases?.value ?? []).flatMap((alias) => {
+        const text = fill(alias, aliases?.rule ?? '');
+        return text === undefined ? [] : [hostName(text)];
+      }),
+      namespace: fill(namespace?.value, namespace?.rule ?? '') ?? fill(this.settings.namespace, 'namespace'),
+      exportTo: exportTo?.value,
+      location: location?.value,
+      revision: revision?.value,
+      prefer: prefer?.value,
+      gatewayPort: gatewayPort?.value,
+      ports: portClaims(service, spoken),
+      protocol: protocol?.value ?? kind.protocol,
       endpoints: endpoints.sort((a, b) => compareText(endpointKey(a), endpointKey(b))),
       leftOut,
       unused,
@@ -128,32 +173,21 @@ export class RegistryPolicy {
     };
   }
 
-  #endpoint(instance: Instance, service: ServiceScope) {
-    const { registry } = service;
-    const scope: InstanceScope = {
-      ...service,
-      instance: { ...instance, port: BigInt(instance.ports[0]?.number ?? 0) },
-    };
-    return {
-      address: instance.address,
-      ports: Object.fromEntries(
-        instance.ports
-          .map((port) => endpointPort(port, instance.metadata))
-          .sort((a, b) => compareText(a.name, b.name))
-          .map((port) => [port.name, port.number]),
-      ),
-      locality: instance.locality ?? (this.#locality?.(scope) || undefined),
-      network: instance.network ?? (this.#network?.(scope) || undefined),
-      origins: [{ registry: registry.name, instance: instance.id }],
-    };
+  #hostRule(kind: string): string {
+    return this.settings.host === undefined ? `default of ${kind}` : `registries.${this.settings.name}.host`;
   }
+}
+
+/** A condition or template of the configuration that this record gives no value to. */
+function failure(record: string, rule: string): Rejection {
+  return { record, reason: `${rule} names a key that is not there: it has no effect here` };
+}
+
+function scopeOf(service: ServiceScope, instance: Instance): InstanceScope {
+  return { ...service, instance: { ...instance, port: BigInt(instance.ports[0]?.number ?? 0) } };
 }
 
 /** Of two records for one endpoint the newer one counts; where they are of one age, the one that sorts last. */
 function newestFirst(instances: readonly Instance[]): Instance[] {
   return [...instances].sort((a, b) => b.changedAt - a.changedAt || compareText(b.id, a.id));
-}
-
-function optional<T>(text: string | undefined, compile: (text: string) => T): T | undefined {
-  return text === undefined ? undefined : compile(text);
 }

@@ -1,4 +1,5 @@
 import { Environment, type TypeCheckResult } from '@marcbachmann/cel-js';
+import ipaddr from 'ipaddr.js';
 import { reasonOf } from '#model/reason.js';
 import type { Instance, RegistryService } from '#model/service.js';
 
@@ -28,6 +29,9 @@ export interface InstanceScope extends ServiceScope {
 /** Compiled text with CEL between `{{ }}`. Undefined where an expression fails, as a missing key does. */
 export type Template<Scope> = (scope: Scope) => string | undefined;
 
+/** A compiled condition. Undefined where it fails, as on a missing key. */
+export type Condition<Scope> = (scope: Scope) => boolean | undefined;
+
 /** A template or expression that cannot be used. `offset` is where in the text, in characters. */
 export class ExpressionError extends Error {
   override readonly name = 'ExpressionError';
@@ -40,6 +44,7 @@ export class ExpressionError extends Error {
 
 const metadata = 'map<string, string>';
 const serviceEnvironment = new Environment()
+  .registerFunction('cidr(string, string): bool', isWithin)
   .registerVariable({ name: 'registry', schema: { name: 'string', type: 'string' } })
   .registerVariable({
     name: 'service',
@@ -60,13 +65,56 @@ export function instanceTemplate(text: string): Template<InstanceScope> {
   return compile(text, instanceEnvironment);
 }
 
+/** Compiles a condition over `registry` and `service`. @throws ExpressionError */
+export function serviceCondition(text: string): Condition<ServiceScope> {
+  return condition(text, serviceEnvironment);
+}
+
+/** Compiles a condition over `registry`, `service` and `instance`. @throws ExpressionError */
+export function instanceCondition(text: string): Condition<InstanceScope> {
+  return condition(text, instanceEnvironment);
+}
+
+/** Whether an expression or a template asks for the instance; a word in quotes is no name. */
+export function namesInstance(text: string): boolean {
+  return /(^|[^.\w])instance\s*\./.test(text.replace(/"([^"\\]|\\.)*"|'([^'\\]|\\.)*'/g, '""'));
+}
+
+function condition<Scope extends object>(text: string, environment: Environment): Condition<Scope> {
+  const evaluate = compileExpression(text, 0, environment, ['bool']);
+  return (scope) => {
+    try {
+      return evaluate(scope) as boolean;
+    } catch {
+      return undefined;
+    }
+  };
+}
+
+const ranges = new Map<string, ReturnType<typeof ipaddr.parseCIDR>>();
+
+/** Whether an address lies in a range; a DNS name lies in none. @throws Error if the range is none */
+function isWithin(address: string, range: string): boolean {
+  let parsed = ranges.get(range);
+  if (parsed === undefined) {
+    parsed = ipaddr.parseCIDR(range);
+    ranges.set(range, parsed);
+  }
+  if (!ipaddr.isValid(address)) return false;
+  const parsedAddress = ipaddr.parse(address);
+  return parsedAddress.kind() === parsed[0].kind() && parsedAddress.match(parsed);
+}
+
 function compile<Scope extends object>(text: string, environment: Environment): Template<Scope> {
   const parts: (string | ((scope: Scope) => unknown))[] = [];
   let end = 0;
   for (let start = text.indexOf('{{'); start !== -1; start = text.indexOf('{{', end)) {
     const close = text.indexOf('}}', start);
     if (close === -1) throw new ExpressionError('"{{" without "}}"', start);
-    parts.push(text.slice(end, start), compileExpression(text.slice(start + 2, close), start + 2, environment));
+    parts.push(
+      text.slice(end, start),
+      compileExpression(text.slice(start + 2, close), start + 2, environment, ['string', 'int']),
+    );
     end = close + 2;
   }
   parts.push(text.slice(end));
@@ -79,7 +127,12 @@ function compile<Scope extends object>(text: string, environment: Environment): 
   };
 }
 
-function compileExpression(source: string, offset: number, environment: Environment): (scope: object) => unknown {
+function compileExpression(
+  source: string,
+  offset: number,
+  environment: Environment,
+  types: readonly string[],
+): (scope: object) => unknown {
   const expression = source.trim();
   let checked: TypeCheckResult;
   let evaluate: ReturnType<Environment['parse']>;
@@ -90,8 +143,8 @@ function compileExpression(source: string, offset: number, environment: Environm
     throw new ExpressionError(messageOf(error, expression), offset);
   }
   if (!checked.valid) throw new ExpressionError(messageOf(checked.error, expression), offset);
-  if (checked.type !== 'string' && checked.type !== 'int')
-    throw new ExpressionError(`${expression}: expected a string, found ${checked.type}`, offset);
+  if (!types.includes(String(checked.type)))
+    throw new ExpressionError(`${expression}: expected a ${types[0]}, found ${checked.type}`, offset);
   return evaluate;
 }
 

@@ -31,3 +31,8 @@ const healthOf: ReadonlyMap<string, Health> = new Map([
 export function health(status: string): Health {
   return healthOf.get(status) ?? 'serve';
 }
+
+/** Whether the table has a word for this state. */
+export function isKnownStatus(status: string): boolean {
+  return healthOf.has(status);
+}

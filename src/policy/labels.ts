@@ -1,6 +1,9 @@
 import picomatch from 'picomatch';
 import { short } from '#model/address.js';
+import { compareText } from '#model/mesh.js';
 import type { Metadata } from '#model/service.js';
+import { matches } from './relabel.js';
+import type { LabelRule } from './rules.js';
 
 /** Metadata that says nothing about an endpoint, or changes at every start: each change is a push. */
 const unwanted = picomatch(
@@ -57,15 +60,25 @@ export interface EndpointLabels {
 
 /**
  * Turns metadata into valid Kubernetes labels, in sorted order. Keys and values are made valid character by character; a value that is too long or
- * has nothing valid in it is left out, since a cut one could mean another thing.
+ * has nothing valid in it is left out, since a cut one could mean another thing. A rule chooses other keys than the usual ones, and sets labels beside them,
+ * which may be those that mean something to Istio.
+ * @param fill what a template of the rule gives
  * See https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
  */
-export function endpointLabels(metadata: Metadata): EndpointLabels {
+export function endpointLabels(
+  metadata: Metadata,
+  rule?: LabelRule,
+  fill: (template: string) => string | undefined = (text) => text,
+): EndpointLabels {
   const labels: Record<string, string> = {};
   const unfit: string[] = [];
+  for (const [key, template] of Object.entries(rule?.set ?? {}).sort(([a], [b]) => compareText(a, b))) {
+    const value = labelText(fill(template) ?? '');
+    if (value !== undefined) labels[key] = value;
+  }
   for (const key of Object.keys(metadata).sort()) {
     const text = metadata[key] ?? '';
-    if (text === '' || !isWanted(key)) continue;
+    if (text === '' || !isChosen(key, rule)) continue;
     const name = labelText(key);
     const value = labelText(text);
     if (name === undefined || value === undefined)
@@ -75,6 +88,12 @@ export function endpointLabels(metadata: Metadata): EndpointLabels {
     else labels[name] ??= value;
   }
   return { labels, unfit };
+}
+
+function isChosen(key: string, rule: LabelRule | undefined): boolean {
+  if (rule?.drop !== undefined && matches(rule.drop, key)) return false;
+  if (rule?.copy !== undefined) return matches(rule.copy, key) && !reserved.test(key.toLowerCase());
+  return isWanted(key);
 }
 
 /** Applications use few keys, over and over: each is matched once. */

@@ -8,7 +8,7 @@ const maxHost = 253;
 /**
  * Makes a DNS name of a host template's result: lower case; characters that no label can hold (`_`, `:`, `$`, spaces) become `-`; non-ASCII labels
  * become punycode; a label that is too long keeps its start and ends in a hash of the whole.
- * @throws Error if nothing is left of a label, the name is too long, or it lies in the cluster's own domain
+ * @throws Error if nothing is left of a label, the name is too long, ends in a number, or lies in the cluster's own domain
  */
 export function hostName(text: string): string {
   const host = text
@@ -20,6 +20,8 @@ export function hostName(text: string): string {
     .join('.');
   if (host === '') throw new Error(`"${short(text)}" is no host name: set a host by configuration`);
   if (host.length > maxHost) throw new Error(`host "${host}" has ${host.length} characters, and DNS allows ${maxHost}`);
+  if (/(^|\.)\d+$/.test(host))
+    throw new Error(`host "${host}" ends in a number, which Istio refuses: choose another host template`);
   if (/(^|\.)svc(\.cluster\.local)?$/.test(host))
     throw new Error(`host "${host}" lies in the cluster's own domain: choose another host template`);
   return host;

@@ -1,6 +1,7 @@
 import { compareText, type MeshPort } from '#model/mesh.js';
-import { type Protocol, parseProtocol, portName, protocols } from '#model/protocol.js';
+import { type Protocol, parseProtocol, portName, protocolOfName, protocols } from '#model/protocol.js';
 import type { InstancePort, Metadata, RegistryService } from '#model/service.js';
+import type { PortRule } from './rules.js';
 
 /** A port that a registry's service asks for; without a number where a rule shall choose it. */
 export interface PortClaim {
@@ -16,26 +17,43 @@ export interface EndpointPort {
   readonly number: number;
 }
 
-/** Names an instance's port. Where the registry has no word about the protocol (plain http), the application's metadata may have one. */
-export function endpointPort(port: InstancePort, metadata: Metadata): EndpointPort {
-  const said = port.name === '' && port.protocol === 'http' ? parseProtocol(metadata.protocol ?? '') : undefined;
-  const protocol = said ?? port.protocol;
-  return { name: portName(port.name, protocol), protocol, number: port.number };
+/** What policies say of a service's ports. */
+export interface Spoken {
+  /** Instead of what registry and metadata say of ports without a name. */
+  readonly protocol: Protocol | undefined;
+  readonly rules: readonly PortRule[];
+}
+
+const silent: Spoken = { protocol: undefined, rules: [] };
+
+/**
+ * Names an instance's port. A policy's protocol counts for ports without a name; else, where the registry has no word about the protocol (plain http), the
+ * application's metadata may have one.
+ */
+export function endpointPort(port: InstancePort, metadata: Metadata, spoken = silent): EndpointPort {
+  const isSilent = port.name === '' && port.protocol === 'http';
+  const said = port.name === '' ? spoken.protocol : undefined;
+  const protocol = said ?? (isSilent ? parseProtocol(metadata.protocol ?? '') : undefined) ?? port.protocol;
+  const name = portName(port.name, protocol);
+  const rule = spoken.rules.find((one) => one.name === name);
+  return { name, protocol, number: rule?.target ?? port.number };
 }
 
 /**
- * The ports of a registry's service: those that the registry declares, then those that any of its instances has, usable or not, so that a sick instance
+ * The ports of a registry's service: those of policies, those that the registry declares, then those that any of its instances has, usable or not, so that a sick instance
  * takes no port away.
  */
-export function portClaims(service: RegistryService): PortClaim[] {
+export function portClaims(service: RegistryService, spoken = silent): PortClaim[] {
   const claims = new Map<string, PortClaim>();
+  for (const { name, number, protocol } of spoken.rules)
+    claims.set(name, { name, number, protocol: protocol ?? protocolOfName(name) });
   for (const port of service.ports) {
     const name = portName(port.name, port.protocol);
     if (!claims.has(name)) claims.set(name, { name, protocol: port.protocol, number: port.number });
   }
   for (const { ports, metadata } of service.instances)
     for (const instancePort of ports) {
-      const { name, protocol } = endpointPort(instancePort, metadata);
+      const { name, protocol } = endpointPort(instancePort, metadata, spoken);
       if (!claims.has(name)) claims.set(name, { name, protocol, number: undefined });
     }
   return [...claims.values()];

@@ -1,3 +1,5 @@
+import type { WeightRule } from './rules.js';
+
 /** Weights in the mesh are relative to this nominal value. */
 export const nominalWeight = 100;
 
@@ -11,4 +13,9 @@ const greatestWeight = 100_000;
 export function meshWeight(weight: number, nominal: number): number | undefined {
   if (weight === 0) return undefined;
   return Math.min(greatestWeight, Math.max(1, Math.round((weight / nominal) * nominalWeight)));
+}
+
+/** Keeps a weight of the mesh's scale within a rule's bounds. */
+export function boundedWeight(weight: number, { min = 1, max = greatestWeight }: WeightRule = {}): number {
+  return Math.min(max, Math.max(min, weight));
 }

@@ -34,6 +34,8 @@ export interface SupervisorOptions {
   /** ms without a proof of life until the source counts as stale. */
   readonly staleAfter: number;
   readonly log: Logger;
+  /** Told of each new state. */
+  readonly told?: (state: SourceState) => void;
 }
 
 /**
@@ -172,7 +174,10 @@ export class Supervisor {
     // A retry is no better news than the error that led to it, until it has succeeded.
     if ((state.kind === 'connecting' || state.kind === 'syncing') && 'error' in before) return;
     this.#state = state;
-    if (news) this.#since = Date.now();
+    if (news) {
+      this.#since = Date.now();
+      this.#options.told?.(state);
+    }
     if (state.kind === 'live') this.#alive = performance.now();
     if (reason !== undefined) {
       const isDue = news || performance.now() - this.#warnedAt > reminderPause;

@@ -47,6 +47,7 @@ export const recipes: readonly Recipe[] = [
     ],
   },
   go('istiod', '.', ['-tags=vtprotobuf,disable_pgv']),
+  go('istio-validator', '.', ['-tags=vtprotobuf,disable_pgv']),
   go('consul', 'github.com/hashicorp/consul'),
 ];
 

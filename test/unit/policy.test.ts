@@ -32,6 +32,7 @@ describe('host names', () => {
   it('refuses what cannot be a host', () => {
     expect(() => hostName('...')).to.throw('is no host name');
     expect(() => hostName('___.eureka')).to.throw('"___" in "___.eureka" has no character');
+    expect(() => hostName('orders.2')).to.throw('ends in a number');
     expect(() => hostName('a.default.svc.cluster.local')).to.throw("cluster's own domain");
     expect(() => hostName(Array(10).fill('x'.repeat(60)).join('.'))).to.throw('DNS allows 253');
   });

@@ -5,9 +5,9 @@ import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { configSchema } from '#config/schema.js';
 import { Projection } from '#istio/projection.js';
 import type { Instance, RegistryService } from '#model/service.js';
-import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
+import type { SourceStatus } from '#sources/supervisor.js';
 import { until } from '#test/servers/probes.js';
-import { supervise } from '../../../src/main.js';
+import { catalogSettings, Registries } from '../../../src/registries.js';
 import type { RegistryKeys } from './registry.js';
 
 /** What Pontoon does between a registry and Istio, without the way there. */
@@ -18,22 +18,21 @@ export class Bridge {
   /** Called at each change of the catalog. */
   changed: () => void = () => undefined;
   readonly #catalog: Catalog;
-  readonly #supervisor: Supervisor;
+  readonly #registries: Registries;
 
   constructor(type: string, keys: RegistryKeys, name = 'r') {
-    const { registries } = configSchema.parse({ registries: [{ name, type, ...keys }] });
-    const settings = { namespace: 'pontoon', exportTo: ['*'], grace: 300_000 };
-    this.#catalog = new Catalog(settings, new VipAllocator(parseRanges(['240.0.0.0/8'])));
+    const config = configSchema.parse({ registries: [{ name, type, ...keys }] });
+    this.#catalog = new Catalog(catalogSettings(config), new VipAllocator(parseRanges(['240.0.0.0/8'])));
     this.#catalog.on('change', () => this.changed());
     new Projection(this.#catalog).on('change', () => this.pushes++);
     const log = pino({ level: process.env.PONTOON_TEST_LOG ?? 'silent' });
-    this.#supervisor = supervise(registries[0] as (typeof registries)[0], this.#catalog, log);
+    this.#registries = new Registries(this.#catalog, log);
+    void this.#registries.apply(config);
     this.view = this.#catalog.views()[0] as RegistryView;
-    this.#supervisor.start();
   }
 
   get status(): SourceStatus {
-    return this.#supervisor.status();
+    return this.#registries.supervisors()[0]?.status() as SourceStatus;
   }
 
   /** The service of that name, in whatever case the registry writes it. */
@@ -81,7 +80,7 @@ export class Bridge {
   }
 
   async stop(): Promise<void> {
-    await this.#supervisor.stop();
+    await this.#registries.stop();
     this.#catalog.close();
   }
 }

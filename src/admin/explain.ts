@@ -1,0 +1,191 @@
+import { compareText, type MeshService } from '#model/mesh.js';
+import { reasonOf } from '#model/reason.js';
+import { type Instance, type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
+import type { Step } from '#policy/trace.js';
+import { type Parts, viewOf } from './report.js';
+
+/** Why an instance is, or is not, where one looks for it. */
+export interface InstanceExplanation {
+  readonly id: string;
+  /** `address:port`, as the registry says it; empty for a record that could not be read. */
+  readonly address: string;
+  readonly steps: readonly Step[];
+  /** Whether it is an endpoint of the mesh service; or why not. */
+  readonly outcome: string;
+}
+
+/** The way of one registry's service into the mesh. */
+export interface Explanation {
+  readonly service: ServiceKey;
+  readonly steps: readonly Step[];
+  readonly instances: readonly InstanceExplanation[];
+}
+
+/** Everything that is known of what was asked for. */
+export interface Explanations {
+  readonly asked: string;
+  readonly found: readonly Explanation[];
+  /** What else is to be said: of registries that cannot be asked, of names that are not even read. */
+  readonly remarks: readonly string[];
+}
+
+const most = 20;
+
+/**
+ * Walks what is asked for through every stage: registry, policies, merging, Istio's rules, clients.
+ * @param asked a host, a service's name, an instance's id, an address or `address:port`; whole, in any case
+ */
+export function explain(parts: Parts, asked: string): Explanations {
+  const wanted = asked.trim().toLowerCase();
+  const { catalog } = parts;
+  const found: Explanation[] = [];
+  let more = 0;
+  for (const view of catalog.views())
+    for (const [id, service] of view.services) {
+      const scope = matching(parts, id, service, wanted);
+      if (scope === undefined) continue;
+      if (found.length < most) found.push(explanation(parts, id, service, scope === 'instances' ? wanted : undefined));
+      else more++;
+    }
+  const remarks = more === 0 ? [] : [`and ${more} more: ask for one of them`];
+  return { asked, found, remarks: [...remarks, ...registryRemarks(parts, wanted, found.length)] };
+}
+
+function matching(
+  parts: Parts,
+  id: string,
+  service: RegistryService,
+  wanted: string,
+): 'service' | 'instances' | undefined {
+  const contribution = parts.catalog.contribution(id);
+  const names = [service.key.name, id, contribution?.host ?? '', ...(contribution?.aliases ?? [])];
+  if (names.some((name) => name.toLowerCase() === wanted)) return 'service';
+  const isAsked = service.instances.some((instance) => isInstance(instance, wanted));
+  return isAsked || service.rejected.some(({ record }) => record.toLowerCase() === wanted) ? 'instances' : undefined;
+}
+
+function isInstance({ id, address, ports }: Instance, wanted: string): boolean {
+  if (id.toLowerCase() === wanted || address.toLowerCase() === wanted) return true;
+  return ports.some(({ number }) => `${address}:${number}`.toLowerCase() === wanted);
+}
+
+function explanation(parts: Parts, id: string, service: RegistryService, instance: string | undefined): Explanation {
+  const { catalog } = parts;
+  const steps: Step[] = [registryStep(parts, service)];
+  const ofInstances = new Map<string, Step[]>();
+  try {
+    catalog.trace(id, {
+      service: (step) => steps.push(step),
+      instance: (record, step) => void ofInstances.set(record, [...(ofInstances.get(record) ?? []), step]),
+    });
+  } catch (error) {
+    steps.push({ step: 'host', result: 'none', rule: reasonOf(error) });
+  }
+  steps.push(...meshSteps(parts, id));
+  const contribution = catalog.contribution(id);
+  const leftOut = new Map(contribution?.leftOut.map(({ record, reason }) => [record, reason]));
+  const instances = service.instances
+    .filter((one) => instance === undefined || isInstance(one, instance))
+    .map((one) => ({
+      id: one.id,
+      address: `${one.address}:${one.ports.map(({ number }) => number).join(',')}`,
+      steps: ofInstances.get(one.id) ?? [],
+      outcome: outcome(parts, contribution?.host, service.key.registry, one.id, leftOut.get(one.id)),
+    }));
+  const rejected = service.rejected
+    .filter(({ record }) => instance === undefined || record.toLowerCase() === instance)
+    .map(({ record, reason }) => ({ id: record, address: '', steps: [], outcome: `cannot be used: ${reason}` }));
+  return {
+    service: service.key,
+    steps,
+    instances: [...instances, ...rejected].sort((a, b) => compareText(a.id, b.id)),
+  };
+}
+
+function registryStep({ supervisors, catalog }: Parts, { key, instances, rejected }: RegistryService): Step {
+  const status = supervisors.map((supervisor) => supervisor.status()).find(({ registry }) => registry === key.registry);
+  const unreadable = viewOf(catalog, key.registry)?.unreadable.get(serviceId(key));
+  const doubt = unreadable === undefined ? '' : `, cannot be read now: ${reasonOf(unreadable)}`;
+  return {
+    step: 'registry',
+    result: `${instances.length} instances, ${rejected.length} records that cannot be used${doubt}`,
+    rule: `${key.registry} is ${status?.state ?? 'gone'}${status?.error === undefined ? '' : `: ${status.error}`}`,
+  };
+}
+
+function meshSteps({ catalog, projection, listeners }: Parts, id: string): Step[] {
+  const lost = catalog.rejected().filter((rejected) => rejected.id === id);
+  const steps: Step[] = lost.map(({ reason }) => ({ step: 'merge', result: 'not in the mesh', rule: reason }));
+  const contribution = catalog.contribution(id);
+  if (contribution === undefined) return steps;
+  for (const host of [contribution.host, ...contribution.aliases]) {
+    const service = catalog.services.get(host);
+    if (service === undefined || !service.origins.some((key) => serviceId(key) === id)) continue;
+    steps.push(mergeStep(service, host));
+    const refused = projection.rejected().get(host) ?? [];
+    const names = projection.resources(host).map(({ namespace, name }) => `${namespace}/${name}`);
+    steps.push({
+      step: 'Istio',
+      result: names.length === 0 ? 'nothing is sent' : names.join(', '),
+      rule:
+        refused.length === 0
+          ? 'all of it is valid'
+          : refused.map(({ record, reason }) => `${record}: ${reason}`).join('; '),
+    });
+  }
+  const connected = listeners.flatMap((listener) => listener.clients());
+  steps.push({
+    step: 'clients',
+    result: `${connected.length} connected`,
+    rule: connected.map(({ node }) => node).join(', ') || 'no istiod is connected',
+  });
+  return steps;
+}
+
+function mergeStep({ origins, endpoints, ports, vips }: MeshService, host: string): Step {
+  const numbers = ports.map(({ number, name }) => `${number} ${name}`).join(', ');
+  return {
+    step: 'merge',
+    result: `${host}: ${endpoints.length} endpoints, ports ${numbers}${vips.length === 0 ? '' : `, address ${vips.join(', ')}`}`,
+    rule: `from ${origins.map(serviceId).join(' and ')}`,
+  };
+}
+
+function outcome(
+  { catalog, projection }: Parts,
+  host: string | undefined,
+  registry: string,
+  id: string,
+  leftOut: string | undefined,
+): string {
+  if (leftOut !== undefined) return `gets no traffic: ${leftOut}`;
+  if (host === undefined) return 'gets no traffic: its service is not in the mesh';
+  const endpoint = catalog.services
+    .get(host)
+    ?.endpoints.find(({ origins }) => origins.some((one) => one.registry === registry && one.instance === id));
+  if (endpoint === undefined) return `gets no traffic: another service holds ${host}`;
+  const refused = projection
+    .rejected()
+    .get(host)
+    ?.find(({ record }) => record === `endpoint ${endpoint.address}`);
+  return refused === undefined ? `endpoint of ${host}` : `gets no traffic: ${refused.reason}`;
+}
+
+function registryRemarks({ catalog, supervisors, config }: Parts, wanted: string, found: number): string[] {
+  const remarks: string[] = [];
+  for (const view of catalog.views()) {
+    for (const [id, error] of view.unreadable)
+      if (id.toLowerCase().includes(encodeURIComponent(wanted).toLowerCase()))
+        remarks.push(`${id} cannot be read: ${reasonOf(error)}`);
+  }
+  if (found > 0) return remarks;
+  remarks.push('no registry holds it');
+  for (const { registry, state, error } of supervisors.map((supervisor) => supervisor.status()))
+    if (state !== 'live') remarks.push(`${registry} is ${state}${error === undefined ? '' : `: ${error}`}`);
+  for (const { name, include, exclude } of config.registries)
+    if (include !== undefined || exclude !== undefined)
+      remarks.push(
+        `${name} reads ${(include ?? ['*']).join(', ')}${exclude === undefined ? '' : `, not ${exclude.join(', ')}`}`,
+      );
+  return remarks;
+}

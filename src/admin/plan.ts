@@ -1,0 +1,88 @@
+import { Catalog } from '#catalog/catalog.js';
+import { parseRanges, VipAllocator } from '#catalog/vip.js';
+import type { Config } from '#config/schema.js';
+import { type EndpointChange, hostEntry } from '#journal/entry.js';
+import { compareText, type MeshService } from '#model/mesh.js';
+import { cause } from '#sources/contract.js';
+import { catalogSettings, registryPolicies, type SourceChanges, sourceChanges } from '../registries.js';
+import { checkReloadable } from '../reloadable.js';
+import type { Parts } from './report.js';
+
+/** What would become of one host. */
+export interface HostPlan {
+  readonly host: string;
+  readonly text: string;
+  readonly endpoints: readonly EndpointChange[];
+  /** What istiod would push to proxies: endpoints alone, or everything that concerns the service. */
+  readonly push: 'full' | 'endpoints';
+}
+
+/** What another configuration would change, with what is known of the registries now. */
+export interface Plan {
+  readonly registries: SourceChanges;
+  /** Registries of which nothing is known yet: what they would add is not in the plan. */
+  readonly unread: readonly string[];
+  /** Parts of the configuration that only a restart takes over. */
+  readonly restart: string | undefined;
+  readonly hosts: readonly HostPlan[];
+  /** Services that would be left out or refused and are not now, with the reason. */
+  readonly lost: readonly { readonly id: string; readonly reason: string }[];
+}
+
+/** Compares what is served now with what another configuration would make of the same registries. Changes nothing. */
+export function plan({ catalog, config }: Parts, next: Config): Plan {
+  const shadow = shadowCatalog(catalog, next);
+  try {
+    const hosts: HostPlan[] = [];
+    for (const host of new Set([...catalog.services.keys(), ...shadow.services.keys()])) {
+      const before = present(catalog.services.get(host));
+      const after = shadow.services.get(host);
+      const change = hostEntry(before, after, () => 'by this configuration');
+      if (change === undefined) continue;
+      const text = after === undefined ? 'removed: emptied at once, deleted after its grace' : change.text;
+      hosts.push({ host, text, endpoints: change.endpoints, push: pushOf(before, after) });
+    }
+    const known = new Set([...catalog.rejected(), ...catalog.dropped()].map(({ id, reason }) => `${id} ${reason}`));
+    const complete = new Set(catalog.views().flatMap((view) => (view.complete ? [view.registry] : [])));
+    return {
+      registries: sourceChanges(config, next),
+      unread: next.registries.map(({ name }) => name).filter((name) => !complete.has(name)),
+      restart: checkReloadable(config, next),
+      hosts: hosts.sort((a, b) => compareText(a.host, b.host)),
+      lost: [...shadow.rejected(), ...shadow.dropped()]
+        .filter(({ id, reason }) => !known.has(`${id} ${reason}`))
+        .map(({ id, reason }) => ({ id, reason })),
+    };
+  } finally {
+    shadow.close();
+  }
+}
+
+function shadowCatalog(catalog: Catalog, next: Config): Catalog {
+  const settings = catalogSettings(next);
+  const { istio } = next;
+  const shadow = new Catalog(settings, new VipAllocator(istio.vip === 'off' ? [] : parseRanges(istio.vip.ranges)));
+  const views = shadow.configure(settings, registryPolicies(next));
+  for (const view of views) {
+    const listing = view.listing();
+    const known = catalog.views().find(({ registry }) => registry === view.registry);
+    listing.add([...(known?.services.values() ?? [])]);
+    listing.commit(cause('plan'));
+  }
+  return shadow;
+}
+
+/** A gone service that waits for its deletion is none any more. */
+function present(service: MeshService | undefined): MeshService | undefined {
+  return service?.origins.length === 0 ? undefined : service;
+}
+
+/** Only endpoints of a service that stays as it is, with the same identities, and that are addresses, go without a full push. */
+function pushOf(before: MeshService | undefined, after: MeshService | undefined): 'full' | 'endpoints' {
+  if (before === undefined || after === undefined) return 'full';
+  const identities = ({ endpoints }: MeshService) =>
+    [...new Set(endpoints.map(({ serviceAccount }) => serviceAccount ?? ''))].sort().join(' ');
+  const shape = ({ endpoints, origins, ...service }: MeshService) => JSON.stringify(service);
+  const isSame = shape(before) === shape(after) && identities(before) === identities(after);
+  return isSame && after.resolution === 'static' ? 'endpoints' : 'full';
+}

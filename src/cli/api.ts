@@ -1,0 +1,61 @@
+import { hostPortText } from '#config/fields.js';
+import { ConfigError, loadConfig } from '#config/load.js';
+import { reasonOf } from '#model/reason.js';
+
+/** How a command finds the Pontoon that runs. */
+export interface ApiOptions {
+  readonly config: string;
+  /** Base URL; that of the configuration's `admin.listen` unless given. */
+  readonly url?: string;
+}
+
+/** Ends a command with a message and status 1. */
+export class CommandError extends Error {}
+
+/**
+ * Asks a running Pontoon.
+ * @throws CommandError that says what to do, if there is none or it refuses
+ */
+export async function ask(options: ApiOptions, path: string, init: RequestInit = {}): Promise<unknown> {
+  const url = options.url ?? adminUrl(options.config);
+  let response: Response;
+  try {
+    response = await fetch(new URL(`/api/v1/${path}`, url), init);
+  } catch (error) {
+    const reason = error instanceof Error && error.cause !== undefined ? reasonOf(error.cause) : reasonOf(error);
+    throw new CommandError(`no Pontoon answers at ${url}: ${reason}; say --url where it listens (admin.listen)`);
+  }
+  const answer: unknown = await response.json().catch(() => undefined);
+  if (response.ok) return answer;
+  const refusal = (answer as { error?: string } | undefined)?.error ?? `status ${response.status}`;
+  throw new CommandError(`${url} answered: ${refusal}`);
+}
+
+function adminUrl(file: string): string {
+  const { host, port } = read(file).admin.listen;
+  const own = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+  return `http://${hostPortText({ host: own, port })}`;
+}
+
+/** Reads a configuration for a command. @throws CommandError with all that is wrong with it */
+export function read(file: string) {
+  try {
+    return loadConfig(file);
+  } catch (error) {
+    if (error instanceof ConfigError) throw new CommandError(error.message);
+    throw error;
+  }
+}
+
+/** Runs a command, and prints why it cannot be done. */
+export function command<Args extends unknown[]>(action: (...args: Args) => Promise<void>) {
+  return async (...args: Args): Promise<void> => {
+    try {
+      await action(...args);
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error;
+      process.stderr.write(`${error.message}\n`);
+      process.exitCode = 1;
+    }
+  };
+}

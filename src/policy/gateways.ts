@@ -1,0 +1,78 @@
+import { compareText, type Endpoint, endpointKey, type MeshPort } from '#model/mesh.js';
+import type { Rejection } from '#model/service.js';
+import { boundedWeight } from './weight.js';
+
+/** Where a network can be entered from outside. */
+export interface EdgeGateway {
+  readonly address: string;
+  /** Where it takes HTTP and gRPC, told apart by their host; undefined if it does not. */
+  readonly port?: number | undefined;
+  readonly locality?: string | undefined;
+}
+
+/** Edge gateways by network. */
+export type EdgeGateways = Readonly<Record<string, { readonly gateways?: readonly EdgeGateway[] | undefined }>>;
+
+/** Protocols whose requests say what host they are for. */
+const namesItsHost = new Set(['http', 'http2', 'grpc', 'grpc-web', 'tri']);
+
+/**
+ * Replaces endpoints of networks that have gateways by these, since they cannot be reached directly. A gateway's weight is its share of what stands behind. It is
+ * a plain endpoint, without a network: istiod leaves out endpoints of other networks that have no mutual TLS.
+ * @param port where the gateways take this very service, if a policy says so
+ */
+export function behindGateways(
+  endpoints: readonly Endpoint[],
+  networks: EdgeGateways,
+  ports: readonly MeshPort[],
+  port: number | undefined,
+): { readonly endpoints: readonly Endpoint[]; readonly unreachable: readonly Rejection[] } {
+  const behind = new Map<string, Endpoint[]>();
+  const direct: Endpoint[] = [];
+  for (const endpoint of endpoints) {
+    const { network } = endpoint;
+    if (network === undefined || (networks[network]?.gateways ?? []).length === 0) direct.push(endpoint);
+    else behind.set(network, [...(behind.get(network) ?? []), endpoint]);
+  }
+  if (behind.size === 0) return { endpoints, unreachable: [] };
+  const unreachable: Rejection[] = [];
+  for (const [network, hidden] of behind) {
+    const gateways = networks[network]?.gateways ?? [];
+    const made = gateways.flatMap((gateway) => entrance(gateway, hidden, gateways.length, ports, port) ?? []);
+    direct.push(...made);
+    if (made.length === 0)
+      for (const { address } of hidden)
+        unreachable.push({
+          record: address,
+          reason: `network ${network} is behind its gateways, and no port of theirs is known for this service: set gatewayPort by a policy`,
+        });
+  }
+  return { endpoints: direct.sort((a, b) => compareText(endpointKey(a), endpointKey(b))), unreachable };
+}
+
+function entrance(
+  gateway: EdgeGateway,
+  hidden: readonly Endpoint[],
+  count: number,
+  ports: readonly MeshPort[],
+  port: number | undefined,
+): Endpoint | undefined {
+  const dialled: Record<string, number> = {};
+  for (const { name, protocol } of ports) {
+    if (!hidden.some((endpoint) => name in endpoint.ports)) continue;
+    const number = port ?? (namesItsHost.has(protocol) ? gateway.port : undefined);
+    if (number !== undefined) dialled[name] = number;
+  }
+  if (Object.keys(dialled).length === 0) return undefined;
+  const weight = hidden.reduce((sum, endpoint) => sum + endpoint.weight, 0) / count;
+  return {
+    address: gateway.address,
+    ports: dialled,
+    weight: boundedWeight(Math.round(weight)),
+    draining: hidden.every(({ draining }) => draining),
+    locality: gateway.locality ?? hidden[0]?.locality,
+    network: undefined,
+    labels: {},
+    origins: hidden.flatMap(({ origins }) => origins),
+  };
+}

@@ -1,0 +1,21 @@
+import type { Contribution } from './contribution.js';
+
+/** Whose endpoints of a host count: all registries', or those of the first that has some. */
+export type Preference = 'merge' | { readonly first: { readonly least: number } };
+
+/**
+ * The registries whose endpoints count, in the order of the configuration. With `first`, one after the other is taken in until there are enough endpoints: so the
+ * next one helps out while the first has too few.
+ */
+export function preferred(contributions: readonly Contribution[]): readonly Contribution[] {
+  const preference = contributions.find(({ prefer }) => prefer !== undefined)?.prefer ?? 'merge';
+  if (preference === 'merge') return contributions;
+  const counted: Contribution[] = [];
+  let count = 0;
+  for (const contribution of contributions) {
+    if (count >= preference.first.least) break;
+    counted.push(contribution);
+    count += contribution.endpoints.length;
+  }
+  return counted;
+}

@@ -1,0 +1,131 @@
+import type { Logger } from 'pino';
+import { adapters } from '#adapters/index.js';
+import type { Catalog, CatalogSettings } from '#catalog/catalog.js';
+import type { RegistryView } from '#catalog/view.js';
+import { isSame, nameFilter } from '#config/fields.js';
+import type { Config, RegistryConfig } from '#config/schema.js';
+import { RegistryPolicy } from '#policy/contribution.js';
+import { PolicyList } from '#policy/rules.js';
+import type { Adapter, SourceState } from '#sources/contract.js';
+import { Supervisor } from '#sources/supervisor.js';
+
+interface Running {
+  readonly config: RegistryConfig;
+  readonly supervisor: Supervisor;
+}
+
+/** What a new configuration did to the sources, by their registries' names. */
+export interface SourceChanges {
+  readonly added: readonly string[];
+  readonly removed: readonly string[];
+  /** Their own keys changed: they read anew, and what is known stays meanwhile. */
+  readonly restarted: readonly string[];
+}
+
+/** The registries of the configuration at work: for each a view in the catalog, and a source that fills it. */
+export class Registries {
+  readonly #catalog: Catalog;
+  readonly #log: Logger;
+  readonly #told: (registry: string, state: SourceState) => void;
+  readonly #running = new Map<string, Running>();
+
+  /** @param told hears of each new state of a source */
+  constructor(catalog: Catalog, log: Logger, told: (registry: string, state: SourceState) => void = () => undefined) {
+    this.#catalog = catalog;
+    this.#log = log;
+    this.#told = told;
+  }
+
+  /** In the order of the configuration. */
+  supervisors(): Supervisor[] {
+    return [...this.#running.values()].map(({ supervisor }) => supervisor);
+  }
+
+  /** Brings what runs in line with a configuration. Sources whose own keys are the same go on, with their connections. */
+  async apply(config: Pick<Config, 'registries' | 'policies' | 'networks' | 'istio'>): Promise<SourceChanges> {
+    const views = this.#catalog.configure(catalogSettings(config), registryPolicies(config));
+    const before = new Map(this.#running);
+    this.#running.clear();
+    const changes = sourceChanges({ registries: [...before.values()].map(({ config }) => config) }, config);
+    const fresh: Supervisor[] = [];
+    for (const [index, registry] of config.registries.entries()) {
+      const view = views[index] as RegistryView;
+      const known = before.get(registry.name);
+      if (known !== undefined && !changes.restarted.includes(registry.name)) {
+        this.#running.set(registry.name, { ...known, config: registry });
+        before.delete(registry.name);
+      } else {
+        const supervisor = this.#supervisor(registry, view);
+        this.#running.set(registry.name, { config: registry, supervisor });
+        fresh.push(supervisor);
+      }
+    }
+    // Two sources must not write one view.
+    await Promise.all([...before.values()].map(({ supervisor }) => supervisor.stop()));
+    for (const supervisor of fresh) supervisor.start();
+    return changes;
+  }
+
+  /** Ends all sources. */
+  async stop(): Promise<void> {
+    await Promise.all(this.supervisors().map((supervisor) => supervisor.stop()));
+  }
+
+  #supervisor(registry: RegistryConfig, view: RegistryView): Supervisor {
+    const adapter = adapterOf(registry);
+    const log = this.#log.child({ registry: registry.name });
+    const includes = nameFilter(registry.include, registry.exclude);
+    const source = adapter.source(registry, { registry: registry.name, log, includes });
+    return new Supervisor(source, {
+      view,
+      staleAfter: registry.staleAfter ?? adapter.staleAfter,
+      log,
+      told: (state) => this.#told(registry.name, state),
+    });
+  }
+}
+
+/** What the configuration says about mesh services. */
+export function catalogSettings({ istio, networks }: Pick<Config, 'istio' | 'networks'>): CatalogSettings {
+  const { namespace, exportTo, grace } = istio;
+  return { namespace, exportTo, grace, networks };
+}
+
+/** What another configuration would do to the sources. */
+export function sourceChanges(now: Pick<Config, 'registries'>, next: Pick<Config, 'registries'>): SourceChanges {
+  const before = new Map(now.registries.map((registry) => [registry.name, registry]));
+  const after = new Set(next.registries.map(({ name }) => name));
+  return {
+    added: [...after].filter((name) => !before.has(name)),
+    removed: [...before.keys()].filter((name) => !after.has(name)),
+    restarted: next.registries
+      .filter((registry) => {
+        const known = before.get(registry.name);
+        return known !== undefined && !isSame(sourceKeys(known), sourceKeys(registry));
+      })
+      .map(({ name }) => name),
+  };
+}
+
+/** What the configuration makes of each registry's services. */
+export function registryPolicies({
+  registries,
+  policies,
+  networks,
+}: Pick<Config, 'registries' | 'policies' | 'networks'>): RegistryPolicy[] {
+  const list = new PolicyList(policies);
+  return registries.map(
+    (registry) => new RegistryPolicy({ ...registry, networks, kinds: adapterOf(registry).kinds }, list),
+  );
+}
+
+function adapterOf(registry: RegistryConfig): Adapter {
+  const adapter = adapters.find(({ type }) => type === registry.type);
+  if (adapter === undefined) throw new Error(`no adapter for type ${registry.type}`);
+  return adapter;
+}
+
+/** What a source sees of its configuration: not what only policies look at. */
+function sourceKeys({ host, namespace, locality, network, required, ...keys }: RegistryConfig): object {
+  return keys;
+}
