@@ -90,7 +90,9 @@ function explanation(parts: Parts, id: string, service: RegistryService, instanc
       id: one.id,
       address: `${one.address}:${one.ports.map(({ number }) => number).join(',')}`,
       steps: ofInstances.get(one.id) ?? [],
-      outcome: outcome(parts, contribution?.host, service.key.registry, one.id, leftOut.get(one.id)),
+      outcome: leftOut.has(one.id)
+        ? `gets no traffic: ${leftOut.get(one.id)}`
+        : outcome(parts, service, contribution?.host, one),
     }));
   const rejected = service.rejected
     .filter(({ record }) => instance === undefined || record.toLowerCase() === instance)
@@ -153,22 +155,25 @@ function mergeStep({ origins, endpoints, ports, vips }: MeshService, host: strin
 
 function outcome(
   { catalog, projection }: Parts,
+  { key }: RegistryService,
   host: string | undefined,
-  registry: string,
-  id: string,
-  leftOut: string | undefined,
+  instance: Instance,
 ): string {
-  if (leftOut !== undefined) return `gets no traffic: ${leftOut}`;
-  if (host === undefined) return 'gets no traffic: its service is not in the mesh';
-  const endpoint = catalog.services
-    .get(host)
-    ?.endpoints.find(({ origins }) => origins.some((one) => one.registry === registry && one.instance === id));
-  if (endpoint === undefined) return `gets no traffic: another service holds ${host}`;
-  const refused = projection
-    .rejected()
-    .get(host)
-    ?.find(({ record }) => record === `endpoint ${endpoint.address}`);
-  return refused === undefined ? `endpoint of ${host}` : `gets no traffic: ${refused.reason}`;
+  const no = (reason: string): string => `gets no traffic: ${reason}`;
+  const service = host === undefined ? undefined : catalog.services.get(host);
+  if (service === undefined) return no('its service is not in the mesh');
+  if (!service.origins.some((origin) => serviceId(origin) === serviceId(key)))
+    return no(`another service holds ${host}`);
+  const endpoint = service.endpoints.find(({ origins }) =>
+    origins.some((one) => one.registry === key.registry && one.instance === instance.id),
+  );
+  const refused = [...service.unreachable, ...(projection.rejected().get(service.host) ?? [])].find(({ record }) =>
+    [instance.address, `endpoint ${instance.address}`].includes(record),
+  );
+  if (refused !== undefined) return no(refused.reason);
+  if (endpoint === undefined) return no(`registries before ${key.registry} have enough endpoints of ${host}`);
+  const way = endpoint.address === instance.address ? '' : ` through the gateway ${endpoint.address}`;
+  return `endpoint of ${host}${way}`;
 }
 
 function registryRemarks({ catalog, supervisors, config }: Parts, wanted: string, found: number): string[] {

@@ -92,6 +92,7 @@ export const hosts: Readonly<Record<'pay' | 'orders' | 'stock' | 'web' | 'greete
 export interface Entry {
   readonly metadata: { readonly name: string; readonly resourceVersion: string };
   readonly spec: {
+    readonly hosts: readonly string[];
     readonly ports: readonly { readonly number: number; readonly name: string; readonly protocol: string }[];
     readonly endpoints?: readonly {
       readonly address: string;
@@ -99,6 +100,7 @@ export interface Entry {
       readonly weight: number;
       readonly locality?: string;
       readonly network?: string;
+      readonly serviceAccount?: string;
       readonly labels?: Readonly<Record<string, string>>;
     }[];
   };

@@ -43,9 +43,10 @@ describe('Consul: two real data centres, read from the agents of one', function 
     expect(other?.instances[0]?.ports[0]?.number).to.equal(8002);
     expect([own?.instances[0]?.zone, other?.instances[0]?.zone]).to.deep.equal(['dc1', 'dc2']);
     const policy = new RegistryPolicy({ name: 'co', type: 'consul', kinds: consul.kinds });
-    const hosts = [own, other].flatMap((service) =>
-      service === undefined ? [] : policy.contribution(service, 0).host,
-    );
+    const hosts = [own, other].map((service) => {
+      const made = service === undefined ? undefined : policy.contribution(service, 0);
+      return made !== undefined && 'host' in made ? made.host : undefined;
+    });
     expect(hosts).to.deep.equal(['web.service.consul', 'web.service.dc2.consul']);
   });
 

@@ -3,12 +3,11 @@ import { pino } from 'pino';
 import { Catalog } from '#catalog/catalog.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { configSchema } from '#config/schema.js';
-import type { Supervisor } from '#sources/supervisor.js';
 import { type DubboProvider, type DubboProviderOptions, startDubboProvider } from '#test/servers/dubbo.js';
 import { until } from '#test/servers/probes.js';
 import { requireServers } from '#test/servers/require.js';
 import { startZookeeper, type Zookeeper } from '#test/servers/zookeeper.js';
-import { supervise } from '../../../src/main.js';
+import { catalogSettings, Registries } from '../../../src/registries.js';
 import { server } from './read.js';
 
 describe('Dubbo on ZooKeeper and on Nacos', function () {
@@ -16,27 +15,26 @@ describe('Dubbo on ZooKeeper and on Nacos', function () {
   const nacos = server({});
   let zookeeper: Zookeeper;
   let catalog: Catalog;
-  let supervisors: Supervisor[];
+  let registries: Registries;
   const providers: DubboProvider[] = [];
 
   before(async function () {
     await requireServers(this, 'zookeeper', 'dubbo');
     zookeeper = await startZookeeper();
-    const { registries } = configSchema.parse({
+    const config = configSchema.parse({
       registries: [
         { name: 'zk', type: 'zookeeper', servers: [zookeeper.connectString] },
         { name: 'nacos', type: 'nacos', servers: [nacos().address], pollInterval: '500ms' },
       ],
     });
-    const settings = { namespace: 'pontoon', exportTo: ['*'], grace: 300_000 };
-    catalog = new Catalog(settings, new VipAllocator(parseRanges(['240.0.0.0/8'])));
-    supervisors = registries.map((one) => supervise(one, catalog, pino({ level: 'silent' })));
-    for (const supervisor of supervisors) supervisor.start();
+    catalog = new Catalog(catalogSettings(config), new VipAllocator(parseRanges(['240.0.0.0/8'])));
+    registries = new Registries(catalog, pino({ level: 'silent' }));
+    await registries.apply(config);
   });
 
   after(async () => {
     await Promise.all(providers.map((provider) => provider.stop()));
-    await Promise.all(supervisors.map((supervisor) => supervisor.stop()));
+    await registries.stop();
     catalog.close();
     await zookeeper.stop();
   });
