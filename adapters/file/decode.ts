@@ -1,4 +1,4 @@
-import { LineCounter, parseDocument, visit } from 'yaml';
+import { type Document, LineCounter, parseDocument, visit } from 'yaml';
 import { z } from 'zod';
 import { offsetOf, type Path } from '#config/place.js';
 import { parseAddress, parsePort } from '#model/address.js';
@@ -37,9 +37,18 @@ export function* decodeFile(text: string, file: string, registry: string): Gener
       throw new Error(`${at(node.range?.[0] ?? 0)}: *${node.source} refers to an anchor that is not there`);
     },
   });
-  const { success, data, error } = fileSchema.safeParse(document.toJS());
+  const { success, data, error } = fileSchema.safeParse(contentOf(document, at(0)));
   if (!success) throw new Error(`${described(error, [], place, fileSchema)}; expected "services:" with a list`);
   for (const [index, raw] of data.services.entries()) yield decodeEntry(raw, ['services', index], place, registry);
+}
+
+/** @throws Error if aliases make far more of the document than stands there */
+function contentOf(document: Document, place: string): unknown {
+  try {
+    return document.toJS();
+  } catch (error) {
+    throw new Error(`${place}: ${reasonOf(error)}`, { cause: error });
+  }
 }
 
 /** Where the node at a path begins, or a key of the map there. */

@@ -81,10 +81,13 @@ class Session {
     const files = await this.#read(texts);
     const { services, malformed } = join([...files.values()].map(({ entries = [] }) => entries));
     const unreadable = malformed.map(({ key, content }) => ({ key, error: new Error(String(content)) }));
-    const isKept = new Set(unreadable.map(({ key }) => serviceId(key)));
+    const kept = new Map<string, RegistryService>();
+    for (const { key } of unreadable) {
+      const before = this.#services.get(serviceId(key));
+      if (before !== undefined) kept.set(serviceId(key), before);
+    }
     const isLoss = [...this.#services].some(
-      ([id, { instances }]) =>
-        instances.length > 0 && !isKept.has(id) && (services.get(id)?.instances.length ?? 0) === 0,
+      ([id, { instances }]) => instances.length > 0 && !kept.has(id) && (services.get(id)?.instances.length ?? 0) === 0,
     );
     if (isLoss) {
       await sleep(lossPause, undefined, { signal: this.signal });
@@ -95,7 +98,7 @@ class Session {
     this.#files = files;
     // A file that never could be read may hold services that the mesh knows from before the start.
     if (!this.#isComplete && [...files.values()].some(({ entries }) => entries === undefined)) return;
-    this.#services = await this.#unchanged(services);
+    this.#services = await this.#unchanged(new Map([...services, ...kept]));
     const { includes } = this.context;
     const listing = this.out.listing();
     for (const { key, error } of unreadable) if (includes(key.name)) this.out.unreadable(key, error);
@@ -114,7 +117,7 @@ class Session {
         continue;
       }
       try {
-        if (text instanceof Error) throw text;
+        if (text instanceof Error) throw new Error(`${file} cannot be read: ${reasonOf(text)}`);
         const entries = await parseFile({ text, file, registry: this.context.registry }, this.signal);
         files.set(file, { text, entries, error: undefined });
       } catch (error) {

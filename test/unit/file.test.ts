@@ -95,6 +95,14 @@ services:
     expect(nameless?.key.name).to.equal('f.yaml:3:5');
   });
 
+  it('refuses aliases that make a flood of a few lines', () => {
+    const levels = Array.from(
+      { length: 9 },
+      (_, level) => `l${level + 1}: &l${level + 1} [${`*l${level},`.repeat(9)}]`,
+    );
+    expect(() => decode(['l0: &l0 [x]', ...levels, 'services: []', ''].join('\n'))).to.throw(/^f\.yaml:1:1: .*alias/);
+  });
+
   it('says where a file is malformed without showing what stands there', () => {
     expect(() => decode('services: [{ name: "secret" instances: [] }]')).to.throw(/^f\.yaml:1:\d+: (?!.*secret)/);
     expect(() => decode('a: &x [1]\nb: *y\n')).to.throw('f.yaml:2:4: *y refers to an anchor that is not there');
