@@ -86,7 +86,10 @@ const service = {
     .string()
     .regex(dnsLabel, 'expected a DNS label')
     .optional()
-    .meta({ description: 'The one revision of istiod that shall see it (label istio.io/rev)' }),
+    .meta({
+      description:
+        'The one revision of istiod that shall see it (label istio.io/rev); an istiod without a revision of its own sees all',
+    }),
   prefer: z
     .union([
       z.literal('merge'),

@@ -91,7 +91,7 @@ describe('policies, explain and plan: twenty services in four registries', funct
     writeFileSync(file('pontoon.yaml'), base);
     const reread = () => loadConfig(file('pontoon.yaml'));
     pontoon = await startPontoon(reread(), pino({ level: 'silent' }), reread);
-    istiod = await startIstiod({ configSources: [`xds://127.0.0.1:${xds}`] });
+    istiod = await startIstiod({ configSources: [`xds://127.0.0.1:${xds}`], env: { REVISION: 'stable' } });
   });
 
   after(async () => {
@@ -142,7 +142,11 @@ describe('policies, explain and plan: twenty services in four registries', funct
     expect((await entry('carts.eureka'))?.ports).to.deep.equal([{ number: 7000, name: 'grpc', protocol: 'GRPC' }]);
     // Another revision's.
     expect(await entry('users.default-group.public.nacos')).to.equal(undefined);
-    expect(await entry('users.service.consul')).to.deep.include({ location: 'MESH_EXTERNAL', exportTo: ['shop'] });
+    // MESH_EXTERNAL is the default that istiod does not print.
+    expect(await entry('users.service.consul'))
+      .to.deep.include({ exportTo: ['shop'] })
+      .and.not.have.property('location');
+    expect(await entry('users.eureka')).to.include({ location: 'MESH_INTERNAL' });
     const [first, second] = await endpoints('users.eureka');
     expect([first?.labels, second?.labels]).to.deep.equal([{ tier: 'a' }, { track: 'canary' }]);
     expect((await endpoints('users.dubbo'))[0]).to.deep.include({
