@@ -82,14 +82,10 @@ const service = {
     .enum(['internal', 'external'])
     .optional()
     .meta({ description: 'MESH_INTERNAL unless set; external switches automatic mutual TLS off' }),
-  revision: z
-    .string()
-    .regex(dnsLabel, 'expected a DNS label')
-    .optional()
-    .meta({
-      description:
-        'The one revision of istiod that shall see it (label istio.io/rev); an istiod without a revision of its own sees all',
-    }),
+  revision: z.string().regex(dnsLabel, 'expected a DNS label').optional().meta({
+    description:
+      'The one revision of istiod that shall see it (label istio.io/rev); an istiod without a revision of its own sees all',
+  }),
   prefer: z
     .union([
       z.literal('merge'),

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { pino } from 'pino';
 import { loadConfig } from '#config/load.js';
+import { compareText } from '#model/mesh.js';
 import { ConsulUnderTest } from '#test/real/consul/undertest.js';
 import type { RegistryUnderTest, TestInstance } from '#test/real/contract/registry.js';
 import { EurekaUnderTest } from '#test/real/eureka/undertest.js';
@@ -69,10 +70,10 @@ describe('policies, explain and plan: twenty services in four registries', funct
     );
   const entry = async (name: string): Promise<Entry['spec'] | undefined> =>
     istiod === undefined ? undefined : (await entriesOf(istiod)).get(name)?.spec;
-  const entriesFor = async (host: string) =>
-    [...(await entriesOf(istiod as Istiod)).values()]
-      .map(({ spec }) => spec)
-      .filter(({ hosts }) => hosts.includes(host));
+  const entriesFor = async (host: string) => {
+    const entries = [...(await entriesOf(istiod as Istiod))].sort(([a], [b]) => compareText(a, b));
+    return entries.map(([, { spec }]) => spec).filter(({ hosts }) => hosts.includes(host));
+  };
   const endpoints = async (name: string) => (await entry(name))?.endpoints ?? [];
 
   before(async function () {
