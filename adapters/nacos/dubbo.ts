@@ -42,6 +42,8 @@ interface Part {
   readonly applications: readonly NacosApplicationInstance[];
   /** The services that it provides, or provided before it lost its instances. */
   offers: readonly DubboService[];
+  /** What cannot be used of it. */
+  rejected: readonly Rejection[];
   /** Of an application: what there is beside Dubbo's instances; undefined if that is not shown. */
   rest?: RegistryService | undefined;
 }
@@ -150,7 +152,8 @@ export class DubboServices implements SourceOutput {
     const { applications } = name === undefined ? splitApplication(service) : { applications: [] };
     if (name === undefined && applications.length === 0 && before === undefined) return undefined;
     const offers = name?.category === 'providers' ? [name.service] : (before?.offers ?? []);
-    const part: Part = { namespace, service, name, applications, offers, rest: before?.rest };
+    const { rejected } = service;
+    const part: Part = { namespace, service, name, applications, offers, rejected, rest: before?.rest };
     // Until now it may have been shown as a service that is not Dubbo's.
     if (before === undefined && name === undefined) this.#told.set(id, [service]);
     this.#leave(before, dirty);
@@ -216,8 +219,10 @@ export class DubboServices implements SourceOutput {
     this.#leave(part, dirty);
     if (applications.length > 0)
       part.offers = [...offers.values()].filter((offer) => this.#options.includes(offer.interface));
-    const isPlain = rest.instances.length > 0 || rejected.length > 0;
-    part.rest = isPlain ? { ...rest, rejected: rejected.sort((a, b) => compareText(a.record, b.record)) } : undefined;
+    part.rejected = rejected.sort((a, b) => compareText(a.record, b.record));
+    // Shown with its interfaces, where there are any.
+    const isShown = rest.instances.length > 0 || (rejected.length > 0 && part.offers.length === 0);
+    part.rest = isShown ? { ...rest, rejected } : undefined;
     this.#join(part, dirty);
     dirty.add(serviceId(service.key));
   }
@@ -293,7 +298,7 @@ export class DubboServices implements SourceOutput {
       otherwise: offered.map((one) => one.service),
       rules: offered.flatMap((one) => this.#rules.overrides(one)),
       notes: [...offered.flatMap((one) => this.#rules.routers(one)), ...named('providers').flatMap(notesOf)],
-      rejected: parts.flatMap((part) => (part.name === undefined ? [] : part.service.rejected)),
+      rejected: parts.flatMap((part) => part.rejected),
     };
     const { services } = fold(records);
     const has = ({ group, version }: DubboService) =>
