@@ -8,13 +8,9 @@ const auth = z
     password: secret().optional(),
     accessKey: z.string().min(1).optional().meta({ description: "A cloud vendor's access key" }),
     secretKey: secret().optional(),
-    region: z
-      .string()
-      .min(1)
-      .optional()
-      .meta({
-        description: 'Cloud region: signs with version 4 of the signature, whose key is good for one region and day',
-      }),
+    region: z.string().min(1).optional().meta({
+      description: 'Cloud region: signs with version 4 of the signature, whose key is good for one region and day',
+    }),
     identity: z
       .strictObject({ key: z.string().min(1), value: secret() })
       .optional()

@@ -50,7 +50,7 @@ export class Registrations {
   }
 
   async #send(method: string, path: string, fields: Record<string, string>): Promise<void> {
-    const response = await fetch(`${this.#nacos.url}${path}?${new URLSearchParams(fields)}`, { method });
+    const response = await this.#nacos.fetch(`${path}?${new URLSearchParams(fields)}`, { method });
     if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${await response.text()}`);
   }
 }
