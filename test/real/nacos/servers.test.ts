@@ -87,11 +87,20 @@ for (const version of versions)
 
 /** Makes a server send all its clients to another one. */
 async function reload(server: Nacos, redirectAddress: string): Promise<void> {
-  const query = new URLSearchParams({ count: '0', redirectAddress });
-  const [method, path] =
-    server.version === '2.3.2'
-      ? ['GET', '/v2/core/loader/reloadCurrent']
-      : ['POST', '/v3/admin/core/loader/reloadCurrent'];
-  const answer = await server.fetch(`${path}?${query}`, { method });
-  expect(answer.ok, await answer.text()).to.equal(true);
+  const isOld = server.version === '2.3.2';
+  const loader = isOld ? '/v2/core/loader' : '/v3/admin/core/loader';
+  const current = await ask(server, 'GET', `${loader}/current`);
+  const ids = Object.keys(isOld ? current : (current.data as object));
+  expect(ids).to.have.length(1);
+  for (const connectionId of ids) {
+    const query = new URLSearchParams({ connectionId, redirectAddress });
+    await ask(server, isOld ? 'GET' : 'POST', `${loader}/reloadClient?${query}`);
+  }
+}
+
+async function ask(server: Nacos, method: string, path: string): Promise<Record<string, unknown>> {
+  const answer = await server.fetch(path, { method });
+  const text = await answer.text();
+  expect(answer.status, text).to.equal(200);
+  return text.startsWith('{') ? JSON.parse(text) : {};
 }
