@@ -177,13 +177,20 @@ class GrpcClient implements NacosClient {
   async #request(type: string, question: Question) {
     const { connection } = await this.#linkOf(question.namespace);
     const resource = { module: 'naming', group: question.groupName, service: question.serviceName } as const;
-    return await this.#api.credentials.use(resource, this.#signal, isRefusal, ({ token, identity, signature }) =>
+    const { credentials } = this.#api;
+    const asked = credentials.use(resource, this.#signal, isRefusal, ({ token, identity, signature }) =>
       connection.request(
         type,
         { module: 'naming', ...question },
         { ...identity, ...signature, ...(token === undefined ? {} : { accessToken: token }) },
       ),
     );
+    return await asked.catch((error: Error) => {
+      const { auth } = this.#options.config;
+      if (isRefusal(error) && auth?.identity !== undefined && auth.username === undefined)
+        error.message += ' (Nacos 2 takes auth.identity over HTTP only: set api: http)';
+      throw error;
+    });
   }
 
   #linkOf(namespace: string): Promise<Link> {
