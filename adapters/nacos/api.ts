@@ -72,11 +72,16 @@ const overview: readonly Dialect<readonly (GroupedService & { readonly digest: s
     query: { withInstances: 'true' },
     answer: z.array(
       z
-        .object({ serviceName: z.string().min(1), groupName: z.string().min(1), clusterMap })
+        .object({
+          serviceName: z.string().min(1),
+          groupName: z.string().min(1),
+          clusterMap,
+          protectThreshold: z.unknown(),
+        })
         .transform(({ serviceName, groupName, ...content }) => ({
           group: groupName,
           name: plainName(serviceName),
-          digest: digestOf(content.clusterMap),
+          digest: digestOf(content),
         })),
     ),
   },
@@ -148,7 +153,7 @@ export class HttpApi {
   }
 
   /**
-   * One page of the services of all groups, each with a digest that changes when an instance of it does. The last page is shorter than the others.
+   * One page of the services of all groups, each with a digest that changes when it or an instance of it does. The last page is shorter than the others.
    * @throws HttpError
    */
   overview(namespaceId: string, pageNo: number, pageSize: number, signal: AbortSignal) {
@@ -242,11 +247,13 @@ export function isNotToBeHad(error: unknown): error is HttpError {
 }
 
 /** The same for the same instances in another order. */
-function digestOf(clusters: z.output<typeof clusterMap>): string {
-  const records = Object.entries(clusters).flatMap(([cluster, { hosts }]) =>
+function digestOf(content: { clusterMap: z.output<typeof clusterMap>; protectThreshold?: unknown }): string {
+  const records = Object.entries(content.clusterMap).flatMap(([cluster, { hosts }]) =>
     hosts.map((host) => JSON.stringify([cluster, host])),
   );
-  return createHash('sha1').update(records.sort().join('\n')).digest('base64');
+  return createHash('sha1')
+    .update([content.protectThreshold, ...records.sort()].join('\n'))
+    .digest('base64');
 }
 
 function isRefusal(error: unknown): boolean {

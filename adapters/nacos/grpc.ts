@@ -178,17 +178,17 @@ class GrpcClient implements NacosClient {
     const { connection } = await this.#linkOf(question.namespace);
     const resource = { module: 'naming', group: question.groupName, service: question.serviceName } as const;
     const { credentials } = this.#api;
-    const asked = credentials.use(resource, this.#signal, isRefusal, ({ token, identity, signature }) =>
+    const asked = credentials.use(resource, this.#signal, isRefusal, ({ token, signature }) =>
       connection.request(
         type,
         { module: 'naming', ...question },
-        { ...identity, ...signature, ...(token === undefined ? {} : { accessToken: token }) },
+        { ...signature, ...(token === undefined ? {} : { accessToken: token }) },
       ),
     );
     return await asked.catch((error: Error) => {
       const { auth } = this.#options.config;
       if (isRefusal(error) && auth?.identity !== undefined && auth.username === undefined)
-        error.message += ' (Nacos 2 takes auth.identity over HTTP only: set api: http)';
+        error.message += ' (auth.identity is taken over HTTP only: set api: http, or add a user)';
       throw error;
     });
   }
