@@ -76,7 +76,7 @@ const overview: readonly Dialect<readonly (GroupedService & { readonly digest: s
           serviceName: z.string().min(1),
           groupName: z.string().min(1),
           clusterMap,
-          protectThreshold: z.unknown(),
+          protectThreshold: z.unknown().optional(),
         })
         .transform(({ serviceName, groupName, ...content }) => ({
           group: groupName,

@@ -120,7 +120,7 @@ class GrpcClient implements NacosClient {
       return true;
     } catch (error) {
       // A list that is too long for the server today may be shorter tomorrow; other refusals last.
-      this.#canWatch = error instanceof NacosError && error.code === tooManyServices;
+      if (error instanceof NacosError) this.#canWatch = error.code === tooManyServices;
       this.#options.context.log.debug({ err: error }, 'the list of services cannot be watched');
       return false;
     }

@@ -66,11 +66,7 @@ export class Nacos extends Server {
         ...(heapMiB === undefined ? {} : { heapMiB }),
       }),
       folder,
-      ready: () =>
-        this.fetch(major.readyPath).then(
-          ({ ok }) => ok,
-          () => false,
-        ),
+      ready: () => this.#isReady(major.readyPath),
       readyTimeoutMs: START_TIMEOUT_MS,
     });
     this.version = version;
@@ -92,6 +88,16 @@ export class Nacos extends Server {
   /** Asks the HTTP API. @param path within {@link url} */
   fetch(path: string, init: RequestInit = {}): Promise<Response> {
     return fetch(this.url + path, { ...init, ...(this.#agent === undefined ? {} : { dispatcher: this.#agent }) });
+  }
+
+  async #isReady(path: string): Promise<boolean> {
+    try {
+      const response = await this.fetch(path, { signal: AbortSignal.timeout(2_000) });
+      await response.body?.cancel();
+      return response.ok;
+    } catch {
+      return false;
+    }
   }
 
   /** Waits for the server and, with authentication, also until its user can log in: up to a minute on 3.1.0. */
