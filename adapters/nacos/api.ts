@@ -66,24 +66,26 @@ const servicesOfGroup: readonly Dialect<Page<string>>[] = [
 ];
 
 const clusterMap = z.record(z.string(), z.looseObject({ hosts: z.array(z.unknown()) }));
-const overview: readonly Dialect<readonly (GroupedService & { readonly digest: string })[]>[] = [
+const details = z.array(
+  z
+    .object({
+      serviceName: z.string().min(1),
+      groupName: z.string().min(1),
+      clusterMap,
+      protectThreshold: z.unknown().optional(),
+    })
+    .transform(({ serviceName, groupName, ...content }) => ({
+      group: groupName,
+      name: plainName(serviceName),
+      digest: digestOf(content),
+    })),
+);
+const overview: readonly Dialect<z.output<typeof details>>[] = [
+  { path: '/v1/ns/catalog/services', query: { withInstances: 'true' }, answer: details },
   {
-    path: '/v1/ns/catalog/services',
+    path: '/v3/admin/ns/service/list',
     query: { withInstances: 'true' },
-    answer: z.array(
-      z
-        .object({
-          serviceName: z.string().min(1),
-          groupName: z.string().min(1),
-          clusterMap,
-          protectThreshold: z.unknown().optional(),
-        })
-        .transform(({ serviceName, groupName, ...content }) => ({
-          group: groupName,
-          name: plainName(serviceName),
-          digest: digestOf(content),
-        })),
-    ),
+    answer: z.object({ data: z.object({ pageItems: details }) }).transform(({ data }) => data.pageItems),
   },
 ];
 
