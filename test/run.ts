@@ -35,6 +35,8 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
 };
 const EVERYTHING = [...new Set([...Object.values(NEEDS).flat(), 'envoy'])];
 const INSTALL_POLL_MS = 500;
+/** Suites at a time: most of what they do is waiting for servers. */
+const JOBS = 2;
 
 const sources = fileURLToPath(new URL('../../test/', import.meta.url));
 const compiled = fileURLToPath(new URL('.', import.meta.url));
@@ -81,14 +83,17 @@ function installInBackground(names: readonly string[]): Promise<void> {
   });
 }
 
-/** Runs a suite in a process of its own and adds its results to the tally. */
-function runSuite({ name, files, node }: Suite, tally: Tally): Promise<void> {
-  console.log(`\n── ${name} ──`);
+/** Runs a suite in a process of its own and adds its results to the tally. @param job which of those that run at a time, from 0 */
+function runSuite({ name, files, node }: Suite, job: number, tally: Tally): Promise<void> {
   return new Promise((resolve) => {
     const child = fork(join(compiled, 'suite.js'), files, {
       execPath: node === undefined ? process.execPath : join(installed(node), 'bin/node'),
+      env: { ...process.env, PONTOON_TEST_JOB: `${job}/${JOBS}` },
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     endWithThisProcess(child, 'SIGTERM');
+    for (const output of [child.stdout, child.stderr])
+      if (output !== null) createInterface(output).on('line', (line) => console.log(`[${name}] ${line}`));
     let ended = false;
     child.on('message', (message: SuiteMessage) => {
       if (message.kind === 'end') ended = true;
@@ -102,7 +107,7 @@ function runSuite({ name, files, node }: Suite, tally: Tally): Promise<void> {
   });
 }
 
-/** Runs the suites one after the other, each as soon as its servers are installed. */
+/** Runs the suites, each as soon as its servers are installed. */
 async function runAll(suites: readonly Suite[]): Promise<Tally> {
   const tally: Tally = { passed: 0, skipped: 0, failed: [] };
   const isThere = (name: string) => isInstalled(recipeNamed(name));
@@ -114,13 +119,16 @@ async function runAll(suites: readonly Suite[]): Promise<Tally> {
     });
   }
   const waiting = [...suites];
-  while (waiting.length > 0) {
-    // Once the installer has ended, the tests themselves say what is missing.
-    const next = waiting.findIndex(({ needs }) => !installing || needs.every(isThere));
-    const [ready] = next < 0 ? [] : waiting.splice(next, 1);
-    if (ready) await runSuite(ready, tally);
-    else await sleep(INSTALL_POLL_MS);
-  }
+  const work = async (job: number): Promise<void> => {
+    while (waiting.length > 0) {
+      // Once the installer has ended, the tests themselves say what is missing.
+      const next = waiting.findIndex(({ needs }) => !installing || needs.every(isThere));
+      const [ready] = next < 0 ? [] : waiting.splice(next, 1);
+      if (ready) await runSuite(ready, job, tally);
+      else await sleep(INSTALL_POLL_MS);
+    }
+  };
+  await Promise.all(Array.from({ length: JOBS }, (_, job) => work(job)));
   return tally;
 }
 

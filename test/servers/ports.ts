@@ -4,6 +4,9 @@ import { createServer } from 'node:net';
 // stays free while its server is down between a kill and a restart.
 const LOWEST = 12_000;
 const HIGHEST = 30_000;
+/** Suites that run at a time have ranges of their own. */
+const [JOB = 0, JOBS = 1] = (process.env.PONTOON_TEST_JOB ?? '0/1').split('/').map(Number);
+const SHARE = Math.floor((HIGHEST - LOWEST) / JOBS);
 const taken = new Set<number>();
 
 /** A port that nothing listens on now and that no earlier call in this process was given. */
@@ -19,7 +22,7 @@ export async function freePort(): Promise<number> {
  */
 export async function freePorts(offsets: readonly number[]): Promise<number> {
   for (let attempt = 0; attempt < 100; attempt++) {
-    const base = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST));
+    const base = LOWEST + SHARE * JOB + Math.floor(Math.random() * SHARE);
     const ports = offsets.map((offset) => base + offset);
     if (ports.some((port) => taken.has(port))) continue;
     const free = await Promise.all(ports.map(isFree));
