@@ -40,7 +40,6 @@ const deepest = 32;
 export class HessianReader {
   readonly #data: Buffer;
   readonly #classes: ClassDefinition[] = [];
-  readonly #types: string[] = [];
   readonly #references: unknown[] = [];
   #at = 0;
   #depth = 0;
@@ -67,8 +66,8 @@ export class HessianReader {
     if (tag >= 0xd8 && tag <= 0xef) return tag - 0xe0;
     if (tag >= 0xf0) return ((tag - 0xf8) << 8) + this.#byte();
     if (tag >= 0x38 && tag <= 0x3f) return ((tag - 0x3c) << 16) + this.#number(2);
-    if (tag >= 0x70 && tag <= 0x77) return this.#list(this.#type(), tag - 0x70);
-    if (tag >= 0x78 && tag <= 0x7f) return this.#list('', tag - 0x78);
+    if (tag >= 0x70 && tag <= 0x77) return this.#typedList(() => tag - 0x70);
+    if (tag >= 0x78 && tag <= 0x7f) return this.#list(tag - 0x78);
     if (tag >= 0x60 && tag <= 0x6f) return this.#object(tag - 0x60);
     switch (tag) {
       case 0x4e:
@@ -97,13 +96,13 @@ export class HessianReader {
       case 0x44:
         return this.#take(8).readDoubleBE();
       case 0x55:
-        return this.#list(this.#type(), undefined);
+        return this.#typedList(() => undefined);
       case 0x56:
-        return this.#list(this.#type(), this.#length());
+        return this.#typedList(() => this.#length());
       case 0x57:
-        return this.#list('', undefined);
+        return this.#list(undefined);
       case 0x58:
-        return this.#list('', this.#length());
+        return this.#list(this.#length());
       case 0x4d:
         this.#type();
         return this.#map();
@@ -121,7 +120,13 @@ export class HessianReader {
     }
   }
 
-  #list(_type: string, length: number | undefined): unknown[] {
+  #typedList(length: () => number | undefined): unknown[] {
+    this.#type();
+    return this.#list(length());
+  }
+
+  /** @param length undefined: up to its end mark */
+  #list(length: number | undefined): unknown[] {
     const list: unknown[] = [];
     this.#references.push(list);
     if (length === undefined) while (!this.#isEnd()) list.push(this.read());
@@ -153,12 +158,9 @@ export class HessianReader {
     return object;
   }
 
-  /** A type is written in full once, and by its number from then on. */
-  #type(): string {
-    const value = this.read();
-    if (typeof value === 'number') return this.#types[value] ?? '';
-    this.#types.push(String(value));
-    return String(value);
+  /** Passes over a type: in full, or its number. */
+  #type(): void {
+    this.read();
   }
 
   #text(first: number): string {

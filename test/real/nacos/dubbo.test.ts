@@ -107,10 +107,12 @@ for (const version of versions)
       });
     });
 
-    it("multiplies Dubbo's weight by the one that an operator sets in Nacos", async () => {
-      await withProvider({ mode: 'interface', version: 'w', weight: 60 }, async ({ address }) => {
+    it("has Dubbo's weight, which warms up, times the one that an operator sets in Nacos", async () => {
+      await withProvider({ mode: 'interface', version: 'w', weight: 60, warmup: 900_000 }, async ({ address }) => {
         const instance = () => services().find(({ key }) => key.version === 'w')?.instances[0];
         await run.wait('there', () => instance()?.weight === 60);
+        expect(instance()?.warmup?.length).to.equal(900_000);
+        expect(instance()?.warmup?.since).to.be.closeTo(Date.now(), 60_000);
         await governance.setWeight(`providers:${GREETER}:w:`, address, 0.5, instance()?.metadata ?? {});
         await run.wait('half', () => instance()?.weight === 30);
       });
