@@ -29,7 +29,8 @@ interface Tally {
 const NEEDS: Readonly<Record<string, readonly string[]>> = {
   zookeeper: ['zookeeper', 'dubbo'],
   eureka: ['eureka', 'springcloud'],
-  nacos: ['nacos2', 'nacos3', 'nacos-client'],
+  nacos: ['nacos2', 'nacos3', 'nacos-client', 'zookeeper', 'dubbo'],
+  dubbo: ['zookeeper', 'dubbo'],
   consul: ['consul'],
   istiod: ['istiod'],
 };

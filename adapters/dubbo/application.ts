@@ -164,7 +164,8 @@ export function applicationProviders(
       .filter(({ service }) => service.interface === interfaceName)
       .map(({ protocol, port, path, params }) => {
         const number = port || (instance.endpoints.find((endpoint) => endpoint.protocol === protocol)?.port ?? 0);
-        return { record: endpointRecord(instance, protocol, number, path, params), certain: true };
+        const all = { ...ownParams(instance), ...params };
+        return { record: endpointRecord(instance, protocol, number, path, all), certain: true };
       });
   const current = definitions.filter((definition) => !isOutdated(definition, instance, definitions));
   const services = current.length === 0 ? [undefined] : current;
@@ -209,20 +210,25 @@ function paramsOf(
   instance: ApplicationInstance,
   definition: ServiceDefinition | undefined,
 ): Metadata {
-  const own = Object.entries(instance.metadata).filter(([key]) => !key.startsWith('dubbo.'));
-  if (definition === undefined) return { ...Object.fromEntries(own), interface: interfaceName };
+  const own = ownParams(instance);
+  if (definition === undefined) return { ...own, interface: interfaceName };
   const { params } = definition;
   const wroteIt =
     params['bind.ip'] === instance.address &&
     instance.endpoints.some(({ port }) => params['bind.port'] === String(port));
   const { group, version } = definition.service;
   return {
-    ...Object.fromEntries(own),
+    ...own,
     ...(wroteIt ? params : {}),
     interface: interfaceName,
     ...set('group', group),
     ...set('version', version),
   };
+}
+
+/** What an instance says of itself, and so of all that it provides. */
+function ownParams({ metadata }: ApplicationInstance): Metadata {
+  return Object.fromEntries(Object.entries(metadata).filter(([key]) => !key.startsWith('dubbo.')));
 }
 
 function set(key: string, value: string | null | undefined): Metadata {

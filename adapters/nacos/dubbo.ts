@@ -1,27 +1,14 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import {
-  type ApplicationMetadata,
-  type DubboService,
-  fold,
-  type InterfaceRecords,
-  type ServiceNote,
-} from '#adapters/dubbo/index.js';
+import type { DubboService } from '#adapters/dubbo/index.js';
 import { compareText } from '#model/mesh.js';
 import { type RegistryService, type Rejection, type ServiceKey, type ServiceName, serviceId } from '#model/service.js';
 import { type Cause, cause, type Listing, type SourceOutput, type SourceState } from '#sources/contract.js';
 import type { NacosClient } from './client.js';
 import type { ConfigName } from './config.js';
-import { DubboMetadata, type PlacedInstance } from './dubbo-metadata.js';
-import {
-  consumersOf,
-  type DubboName,
-  dubboName,
-  type NacosApplicationInstance,
-  providersOf,
-  recordsOf,
-  splitApplication,
-} from './dubbo-records.js';
+import { DubboMetadata } from './dubbo-metadata.js';
+import { type Part, placed, servicesOf, unitOf, unitsOf } from './dubbo-parts.js';
+import { dubboName, splitApplication } from './dubbo-records.js';
 import { DubboRules, type PlacedService } from './dubbo-rules.js';
 
 export interface DubboOptions {
@@ -31,19 +18,6 @@ export interface DubboOptions {
   readonly log: Logger;
   /** Group of the override rules in the config centre. */
   readonly configGroup: string;
-}
-
-/** One of Nacos's services that is Dubbo's, as it was last read. */
-interface Part {
-  readonly namespace: string;
-  readonly service: RegistryService;
-  /** Undefined for an application. */
-  readonly name: DubboName | undefined;
-  readonly applications: readonly NacosApplicationInstance[];
-  /** The services that it provides, or provided before it lost its instances. */
-  offers: readonly DubboService[];
-  /** Of an application: what there is beside Dubbo's instances; undefined if that is not shown. */
-  rest?: RegistryService | undefined;
 }
 
 /**
@@ -150,7 +124,8 @@ export class DubboServices implements SourceOutput {
     const { applications } = name === undefined ? splitApplication(service) : { applications: [] };
     if (name === undefined && applications.length === 0 && before === undefined) return undefined;
     const offers = name?.category === 'providers' ? [name.service] : (before?.offers ?? []);
-    const part: Part = { namespace, service, name, applications, offers, rest: before?.rest };
+    const { rejected } = service;
+    const part: Part = { namespace, service, name, applications, offers, rejected, rest: before?.rest };
     // Until now it may have been shown as a service that is not Dubbo's.
     if (before === undefined && name === undefined) this.#told.set(id, [service]);
     this.#leave(before, dirty);
@@ -216,8 +191,10 @@ export class DubboServices implements SourceOutput {
     this.#leave(part, dirty);
     if (applications.length > 0)
       part.offers = [...offers.values()].filter((offer) => this.#options.includes(offer.interface));
-    const isPlain = rest.instances.length > 0 || rejected.length > 0;
-    part.rest = isPlain ? { ...rest, rejected: rejected.sort((a, b) => compareText(a.record, b.record)) } : undefined;
+    part.rejected = rejected.sort((a, b) => compareText(a.record, b.record));
+    // Shown with its interfaces, where there are any.
+    const isShown = rest.instances.length > 0 || (rejected.length > 0 && part.offers.length === 0);
+    part.rest = isShown ? { ...rest, rejected } : undefined;
     this.#join(part, dirty);
     dirty.add(serviceId(service.key));
   }
@@ -276,41 +253,10 @@ export class DubboServices implements SourceOutput {
   /** The services of one interface. */
   #evaluate(unit: string): RegistryService[] {
     const offered = this.#offered(unit);
-    const [first] = offered;
-    if (first === undefined) return [];
-    const { namespace, service } = first;
     const parts = [...(this.#units.get(unit) ?? [])].sort((a, b) =>
       compareText(serviceId(a.service.key), serviceId(b.service.key)),
     );
-    const named = (category: DubboName['category']) => parts.filter(({ name }) => name?.category === category);
-    const records: InterfaceRecords = {
-      registry: this.#options.registry,
-      namespace,
-      interface: service.interface,
-      providers: named('providers').flatMap((part) => (part.name ? providersOf(part.service, part.name) : [])),
-      applications: parts.flatMap((part) => this.#recordsOf(service.interface, part)),
-      consumers: named('consumers').flatMap((part) => (part.name ? consumersOf(part.service, part.name) : [])),
-      otherwise: offered.map((one) => one.service),
-      rules: offered.flatMap((one) => this.#rules.overrides(one)),
-      notes: [...offered.flatMap((one) => this.#rules.routers(one)), ...named('providers').flatMap(notesOf)],
-      rejected: parts.flatMap((part) => (part.name === undefined ? [] : part.service.rejected)),
-    };
-    const { services } = fold(records);
-    const has = ({ group, version }: DubboService) =>
-      services.some(({ key }) => key.group === group && key.version === version);
-    const empty = offered.filter((one) => !has(one.service)).map((one) => one.service);
-    if (empty.length === 0) return services;
-    // Fold shows services without a record only where there is no record at all.
-    const bare = { ...records, providers: [], applications: [], rules: [], notes: [], rejected: [], otherwise: empty };
-    return [...services, ...fold(bare).services];
-  }
-
-  #recordsOf(interfaceName: string, part: Part) {
-    return placed(part).flatMap((one, i) => {
-      const metadata: ApplicationMetadata | Error = this.#metadata.find(one);
-      const instance = part.applications[i];
-      return metadata instanceof Error || instance === undefined ? [] : recordsOf(interfaceName, instance, metadata);
-    });
+    return servicesOf(this.#options.registry, parts, offered, this.#metadata, this.#rules);
   }
 
   /** A listing is complete when what its applications provide is known, and the rules of its services. */
@@ -336,24 +282,4 @@ export class DubboServices implements SourceOutput {
     inner.add([...plain, ...[...this.#told.values()].flat()]);
     inner.commit(why);
   }
-}
-
-function notesOf({ service, name }: Part): ServiceNote[] {
-  return (service.notes ?? []).map((note) => ({ service: name?.service, note }));
-}
-
-function placed({ namespace, applications }: Part): PlacedInstance[] {
-  return applications.map(({ instance }) => ({ namespace, instance }));
-}
-
-/** An interface of one namespace. A rest is known by its service's id, which has more parts. */
-function unitOf({ namespace, service }: PlacedService): string {
-  return JSON.stringify([namespace, service.interface]);
-}
-
-function unitsOf(part: Part | undefined): Set<string> {
-  if (part === undefined) return new Set();
-  const { namespace, name, offers } = part;
-  const services = name === undefined ? offers : [name.service];
-  return new Set(services.map((service) => unitOf({ namespace, service })));
 }

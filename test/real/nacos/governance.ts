@@ -8,13 +8,13 @@ export class Governance {
     this.#nacos = nacos;
   }
 
-  /** Writes a document of group `dubbo`. */
-  async publish(dataId: string, content: string): Promise<void> {
-    await this.#send('POST', this.#configs, { ...this.#document(dataId), content, type: 'text' });
+  /** Writes a document. */
+  async publish(dataId: string, content: string, group = 'dubbo'): Promise<void> {
+    await this.#send('POST', this.#configs, { ...this.#document(dataId, group), content, type: 'text' });
   }
 
   async remove(dataId: string): Promise<void> {
-    await this.#send('DELETE', this.#configs, this.#document(dataId));
+    await this.#send('DELETE', this.#configs, this.#document(dataId, 'dubbo'));
   }
 
   /** Gives an ephemeral instance `ip:port` another weight, keeping its metadata. */
@@ -33,8 +33,8 @@ export class Governance {
     });
   }
 
-  #document(dataId: string): Record<string, string> {
-    return this.#isOld ? { dataId, group: 'dubbo' } : { dataId, groupName: 'dubbo', namespaceId: 'public' };
+  #document(dataId: string, group: string): Record<string, string> {
+    return this.#isOld ? { dataId, group } : { dataId, groupName: group, namespaceId: 'public' };
   }
 
   get #isOld(): boolean {

@@ -2,6 +2,7 @@ import pLimit from 'p-limit';
 import type { RegistryUnderTest, TestInstance } from '#test/real/contract/registry.js';
 import { type Nacos, type NacosVersion, startNacos } from '#test/servers/nacos.js';
 import { type NacosClient, startNacosClient } from '#test/servers/nacosclient.js';
+import { Governance } from './governance.js';
 import { Registrations } from './registrations.js';
 
 /** A real Nacos server for the contract suite, read over one of its two APIs. */
@@ -75,6 +76,11 @@ export class NacosUnderTest implements RegistryUnderTest {
   async watch(service: string, seen: (mark: string | undefined) => void) {
     this.#client = await startNacosClient({ address: this.#nacos.address, service: 'watcher', port: 9_999 });
     return await this.#client.watch(service, seen);
+  }
+
+  /** Writes into the config centre. */
+  get governance(): Governance {
+    return new Governance(this.#nacos);
   }
 
   get #nacos(): Nacos {

@@ -134,9 +134,17 @@ export class Writer {
     await this.#ask<unknown>((done) => this.client.remove(path, (error) => done(error, undefined)));
   }
 
+  children(path: string): Promise<string[]> {
+    return this.#ask<string[]>((done) => this.client.getChildren(path, done));
+  }
+
+  async data(path: string): Promise<string> {
+    return String(await this.#ask<Buffer>((done) => this.client.getData(path, done)));
+  }
+
   /** Removes a znode with all that is below it. */
   async removeAll(path: string): Promise<void> {
-    const children = await this.#ask<string[]>((done) => this.client.getChildren(path, done));
+    const children = await this.children(path);
     for (const child of children) await this.removeAll(`${path}/${child}`);
     await this.remove(path);
   }
