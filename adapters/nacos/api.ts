@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { hostPortText } from '#config/fields.js';
 import { HttpError, HttpServers } from '#sources/http.js';
@@ -64,6 +65,35 @@ const servicesOfGroup: readonly Dialect<Page<string>>[] = [
   },
 ];
 
+const clusterMap = z.record(z.string(), z.looseObject({ hosts: z.array(z.unknown()) }));
+const details = z.array(
+  z
+    .object({
+      serviceName: z.string().min(1),
+      groupName: z.string().min(1),
+      clusterMap,
+      protectThreshold: z.unknown().optional(),
+    })
+    .transform(({ serviceName, groupName, ...content }) => ({
+      group: groupName,
+      name: plainName(serviceName),
+      digest: digestOf(content),
+    })),
+);
+const overview: readonly Dialect<z.output<typeof details>>[] = [
+  { path: '/v1/ns/catalog/services', query: { withInstances: 'true' }, answer: details },
+  {
+    path: '/v3/admin/ns/service/list',
+    query: { withInstances: 'true' },
+    answer: z.object({ data: z.object({ pageItems: details }) }).transform(({ data }) => data.pageItems),
+  },
+];
+
+const instances: readonly Dialect<unknown>[] = [
+  // What the service holds is decoded elsewhere.
+  { path: '/v1/ns/instance/list', query: { clusters: '', healthyOnly: 'false' }, answer: z.unknown() },
+];
+
 const namespace = z
   .object({ namespace: z.string(), namespaceShowName: z.string() })
   .transform((one): Namespace => ({ id: one.namespace || 'public', name: one.namespaceShowName }));
@@ -117,23 +147,37 @@ export class HttpApi {
     return this.#ask(servicesOfGroup, query, signal, { module: 'naming', group: groupName, service: '' });
   }
 
+  /** What is known of one service, in all clusters. @throws HttpError */
+  instances(service: ServiceName, signal: AbortSignal): Promise<unknown> {
+    const { namespace: namespaceId, group, name } = service;
+    const query = { namespaceId, serviceName: groupedName(service) };
+    return this.#ask(instances, query, signal, { module: 'naming', group, service: name });
+  }
+
+  /**
+   * One page of the services of all groups, each with a digest that changes when it or an instance of it does. The last page is shorter than the others.
+   * @throws HttpError
+   */
+  overview(namespaceId: string, pageNo: number, pageSize: number, signal: AbortSignal) {
+    return this.#ask(overview, { namespaceId, pageNo: `${pageNo}`, pageSize: `${pageSize}` }, signal);
+  }
+
   /** @throws HttpError */
   namespaces(signal: AbortSignal): Promise<readonly Namespace[]> {
     return this.#ask(namespaces, {}, signal);
   }
 
-  /** A JSON answer to one question, with whatever lets us in. @param resource what the question is about @throws HttpError */
-  get(
+  /** A JSON answer to one question, with whatever lets us in. @param resource what the question is about */
+  #get(
     path: string,
     query: Readonly<Record<string, string>>,
     resource: Resource,
     signal: AbortSignal,
-    headers: Readonly<Record<string, string>> = {},
   ): Promise<unknown> {
     return this.credentials.use(resource, signal, isRefusal, ({ token, identity, signature }) =>
       this.#http.json(`${path}?${new URLSearchParams({ ...query, ...signature })}`, {
         signal,
-        headers: { ...headers, ...identity, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
+        headers: { ...identity, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
       }),
     );
   }
@@ -154,14 +198,14 @@ export class HttpApi {
     for (const dialect of inTurn) {
       try {
         const answer = dialect.answer.parse(
-          await this.get(dialect.path, { ...dialect.query, ...query }, resource, signal),
+          await this.#get(dialect.path, { ...dialect.query, ...query }, resource, signal),
         );
         this.#spoken.set(dialects, dialect);
         return answer;
       } catch (error) {
         if (error instanceof z.ZodError)
           throw new HttpError(`${dialect.path} answered something else: ${z.prettifyError(error)}`, 200);
-        if (!(error instanceof HttpError) || ![403, 404, 410].includes(error.status ?? 0)) throw error;
+        if (!isNotToBeHad(error)) throw error;
         // That it is forbidden says more than that the other ways are unknown.
         if (refusal?.status !== 403) refusal = error;
         if (error.status === 403) break;
@@ -181,7 +225,7 @@ export class HttpApi {
 
   async #version(signal: AbortSignal): Promise<string> {
     for (const { path, answer } of versions) {
-      const state = answer.safeParse(await this.get(path, {}, anyService, signal).catch(() => undefined));
+      const state = answer.safeParse(await this.#get(path, {}, anyService, signal).catch(() => undefined));
       if (state.success) return state.data;
     }
     return 'of unknown version';
@@ -197,6 +241,21 @@ export function groupedName({ group, name }: GroupedService): string {
 export function plainName(name: string): string {
   const end = name.indexOf('@@');
   return end === -1 ? name : name.slice(end + 2);
+}
+
+/** Whether the server has no such question in its API, or does not allow it. */
+export function isNotToBeHad(error: unknown): error is HttpError {
+  return error instanceof HttpError && [403, 404, 410].includes(error.status ?? 0);
+}
+
+/** The same for the same instances in another order. */
+function digestOf(content: { clusterMap: z.output<typeof clusterMap>; protectThreshold?: unknown }): string {
+  const records = Object.entries(content.clusterMap).flatMap(([cluster, { hosts }]) =>
+    hosts.map((host) => JSON.stringify([cluster, host])),
+  );
+  return createHash('sha1')
+    .update([content.protectThreshold, ...records.sort()].join('\n'))
+    .digest('base64');
 }
 
 function isRefusal(error: unknown): boolean {

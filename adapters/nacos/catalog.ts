@@ -1,7 +1,6 @@
 import type { Logger } from 'pino';
 import { nameFilter } from '#config/fields.js';
-import { HttpError } from '#sources/http.js';
-import { type GroupedService, groupedName, type HttpApi, type Page, type ServiceName } from './api.js';
+import { type GroupedService, groupedName, type HttpApi, isNotToBeHad, type Page, type ServiceName } from './api.js';
 import { dubboName, isRead } from './dubbo-records.js';
 import type { NacosConfig } from './schema.js';
 
@@ -67,6 +66,11 @@ export class Catalog {
     return this.#isWantedGroup(group) && includes(dubbo?.service.interface ?? name);
   }
 
+  /** Ids of the namespaces of the last complete list. */
+  get namespaces(): readonly string[] {
+    return [...new Set(this.#scopes.map(({ namespace }) => namespace))];
+  }
+
   /** The parts of the last complete list; undefined if namespaces may come and go beside them. */
   get scopes(): readonly Scope[] | undefined {
     return this.#options.config.namespaces.includes('*') ? undefined : this.#scopes;
@@ -101,8 +105,7 @@ export class Catalog {
           if (match !== undefined) this.#ids.set(wanted, match.id);
         }
       } catch (error) {
-        const unasked = error instanceof HttpError && [403, 404, 410].includes(error.status ?? 0);
-        if (all || !unasked) throw error;
+        if (all || !isNotToBeHad(error)) throw error;
         log.debug({ err: error }, 'namespaces cannot be listed and are taken as ids');
       }
     }

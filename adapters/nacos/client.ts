@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { SourceContext } from '#sources/contract.js';
 import type { ServiceName } from './api.js';
 import type { ConfigName, Configs } from './config.js';
@@ -50,6 +51,8 @@ export type Connect = (watcher: Watcher, signal: AbortSignal) => Promise<NacosCl
 /** A controller that also aborts with `signal`. Not AbortSignal.any: on Node 20 it keeps a little of each one while the first signal lives. */
 export function controllerWithin(signal: AbortSignal): AbortController {
   const controller = new AbortController();
+  // As many as there are questions at a time; each goes with its answer.
+  setMaxListeners(0, controller.signal);
   const abort = () => controller.abort(signal.reason);
   if (signal.aborted) abort();
   signal.addEventListener('abort', abort, { once: true, signal: controller.signal });

@@ -9,7 +9,7 @@ type Fields = Readonly<Record<string, string>>;
 export interface Proof {
   /** The token of a user who has logged in. */
   readonly token: string | undefined;
-  /** The header by which the servers of one cluster know each other. */
+  /** The header by which the servers of one cluster know each other. Over gRPC they take it among themselves only. */
   readonly identity: Fields;
   /** Signed with the secret key. */
   readonly signature: Fields;

@@ -19,7 +19,7 @@ export interface DubboName {
   readonly service: DubboService;
 }
 
-const pattern = /^(providers|consumers|configurators|routers):([^:]+)(?::([^:]*))?(?::([^:]*))?$/;
+const pattern = /^(providers|consumers|configurators|routers):([^:]+)(?::([^:]*))?(?::(.*))?$/;
 
 /** Reads `<category>:<interface>:<version>:<group>`; undefined if it is another name. */
 export function dubboName(name: string): DubboName | undefined {

@@ -77,7 +77,8 @@ class GrpcClient implements NacosClient {
   readonly #abort: AbortController;
   readonly #api: HttpApi;
   readonly #catalog: Catalog;
-  #canWatch = true;
+  /** From which length on the server does not watch the list. */
+  #tooLong = Number.POSITIVE_INFINITY;
   readonly #links = new Map<string, Promise<Link>>();
   /** The first connection, until a namespace needs it. */
   #free: Link | undefined;
@@ -119,13 +120,14 @@ class GrpcClient implements NacosClient {
   /** The watch of Nacos 3: one pattern per part of the list. What it says is a reason to list again, and no more. */
   async watchList(): Promise<boolean> {
     const { scopes } = this.#catalog;
-    if (scopes === undefined || !this.#canWatch) return false;
+    const length = scopes?.reduce((sum, { services }) => sum + services.length, 0) ?? 0;
+    if (scopes === undefined || length >= this.#tooLong) return false;
     try {
       await Promise.all(scopes.map((scope) => this.#watch(scope)));
       return true;
     } catch (error) {
-      // A list that is too long for the server today may be shorter tomorrow; other refusals last.
-      this.#canWatch = error instanceof NacosError && error.code === tooManyServices;
+      // A list that is too long for the server may become shorter; other refusals last.
+      if (error instanceof NacosError) this.#tooLong = error.code === tooManyServices ? length : 0;
       this.#options.context.log.debug({ err: error }, 'the list of services cannot be watched');
       return false;
     }
@@ -186,13 +188,20 @@ class GrpcClient implements NacosClient {
   /** Asks on the connection of a namespace. */
   async #prove(resource: Resource, namespace: string, type: string, body: Readonly<Record<string, unknown>>) {
     const { connection } = await this.#linkOf(namespace);
-    return await this.#api.credentials.use(resource, this.#signal, isRefusal, ({ token, identity, signature }) =>
+    const { credentials } = this.#api;
+    const asked = credentials.use(resource, this.#signal, isRefusal, ({ token, signature }) =>
       connection.request(
         type,
         { module: resource.module, ...body },
-        { ...identity, ...signature, ...(token === undefined ? {} : { accessToken: token }) },
+        { ...signature, ...(token === undefined ? {} : { accessToken: token }) },
       ),
     );
+    return await asked.catch((error: Error) => {
+      const { auth } = this.#options.config;
+      if (isRefusal(error) && auth?.identity !== undefined && auth.username === undefined)
+        error.message += ' (auth.identity is taken over HTTP only: set api: http, or add a user)';
+      throw error;
+    });
   }
 
   #linkOf(namespace: string): Promise<Link> {

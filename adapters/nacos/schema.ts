@@ -16,7 +16,7 @@ const auth = z
       .optional()
       .meta({
         description:
-          'nacos.core.auth.server.identity.key and .value of the servers: lets in without a login. Nacos 2 takes it over HTTP only',
+          'nacos.core.auth.server.identity.key and .value of the servers: lets in over HTTP without a login, and over HTTP only',
       }),
   })
   .superRefine((auth, context) => {

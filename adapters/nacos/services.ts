@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import pLimit from 'p-limit';
 import { asError } from '#model/reason.js';
 import { type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
-import { cause, type SourceOutput } from '#sources/contract.js';
+import { type Cause, cause, type SourceOutput } from '#sources/contract.js';
 import type { ServiceName } from './api.js';
 import type { NacosClient } from './client.js';
 
@@ -21,6 +21,8 @@ interface Known {
   /** Why it cannot be read at the moment. */
   error?: Error | undefined;
   subscribed: boolean;
+  /** Whether its content was given on. */
+  told: boolean;
   /** Counts what is heard of it, so that a slow answer never overwrites a newer one. */
   turn: number;
 }
@@ -81,6 +83,7 @@ export class Services {
     );
     listing.commit(cause('listing'));
     this.#committed = true;
+    for (const service of services) service.told = true;
   }
 
   /**
@@ -89,6 +92,8 @@ export class Services {
    */
   async poll(): Promise<void> {
     if (this.#session === undefined) return;
+    const empty = [...this.#known.values()].filter(({ told, content }) => !told && content !== undefined);
+    for (const service of empty) this.#tell(service, cause('listed without an instance'));
     const removed = await this.#follow(await this.#list(this.#session.client), this.#session);
     if (removed.length > 0) this.#out.update([], removed, cause('no longer listed'));
     this.#out.alive();
@@ -131,7 +136,8 @@ export class Services {
       if (service.subscribed) session.client.unsubscribe(service.name).catch(() => {});
     }
     for (const [id, name] of listed)
-      if (!this.#known.has(id)) this.#known.set(id, { name, key: this.#key(name), subscribed: false, turn: 0 });
+      if (!this.#known.has(id))
+        this.#known.set(id, { name, key: this.#key(name), subscribed: false, told: false, turn: 0 });
     const unsubscribed = [...this.#known.values()].filter(({ subscribed }) => !subscribed);
     await Promise.all(unsubscribed.map((service) => this.#subscribe(service, session)));
     session.signal.throwIfAborted();
@@ -163,7 +169,9 @@ export class Services {
         if (service.error === undefined && isDeepStrictEqual(content, service.content)) return;
         service.content = content;
         service.error = undefined;
-        if (this.#committed) this.#out.update([content], [], { what, observedAt: heard });
+        // A service is listed a moment before its first instance: an empty one that is new is told at the next look at the list.
+        const isAwaited = !service.told && content.instances.length === 0;
+        if (this.#committed && !isAwaited) this.#tell(service, { what, observedAt: heard });
       } catch (error) {
         if (outdated()) return;
         service.error = asError(error);
@@ -171,6 +179,12 @@ export class Services {
         if (this.#committed) this.#out.unreadable(service.key, service.error);
       }
     });
+  }
+
+  #tell(service: Known, cause: Cause): void {
+    if (service.content === undefined) return;
+    service.told = true;
+    this.#out.update([service.content], [], cause);
   }
 
   #key({ namespace, group, name }: ServiceName): ServiceKey {

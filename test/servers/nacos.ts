@@ -1,9 +1,11 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Agent, fetch, type RequestInit, type Response } from 'undici';
 import { installed } from '#test/servers/cache.js';
+import type { Certificates } from '#test/servers/certificates.js';
 import { javaArgs } from '#test/servers/java.js';
 import { freePorts } from '#test/servers/ports.js';
-import { httpOk, until } from '#test/servers/probes.js';
+import { until } from '#test/servers/probes.js';
 import { Server, serverFolder, subfolder } from '#test/servers/process.js';
 
 /** The versions of Nacos that can be installed. */
@@ -17,6 +19,8 @@ export interface NacosOptions {
   readonly auth?: { readonly user: string; readonly password: string };
   /** Server properties over the module's own, such as `nacos.core.api.compatibility.admin.enabled`. */
   readonly settings?: Readonly<Record<string, string | number | boolean>>;
+  /** Turns TLS on for HTTP and gRPC, and off for anybody who comes without it. */
+  readonly tls?: Certificates;
   /** The heap's upper bound in MiB; 384 if not given, which serves some ten thousand instances. */
   readonly heapMiB?: number;
 }
@@ -36,12 +40,13 @@ export class Nacos extends Server {
   readonly version: NacosVersion;
   readonly port: number;
   readonly auth: NacosOptions['auth'];
+  readonly #agent: Agent | undefined;
 
   constructor(port: number, options: NacosOptions) {
-    const { version = '2.3.2', auth, settings = {}, heapMiB } = options;
+    const { version = '2.3.2', auth, tls, settings = {}, heapMiB } = options;
     const folder = serverFolder('nacos');
     const major = version === '2.3.2' ? nacos2(port) : nacos3(port);
-    const all: Settings = { ...major.settings, ...authSettings(auth !== undefined), ...settings };
+    const all: Settings = { ...major.settings, ...authSettings(auth !== undefined), ...tlsSettings(tls), ...settings };
     writeProperties(join(subfolder(folder, 'conf'), 'application.properties'), all);
     const lib = `${installed(major.install)}/lib`;
     super({
@@ -61,12 +66,13 @@ export class Nacos extends Server {
         ...(heapMiB === undefined ? {} : { heapMiB }),
       }),
       folder,
-      ready: () => httpOk(`http://127.0.0.1:${port}${major.readyPath}`),
+      ready: () => this.#isReady(major.readyPath),
       readyTimeoutMs: START_TIMEOUT_MS,
     });
     this.version = version;
     this.port = port;
     this.auth = auth;
+    this.#agent = tls && new Agent({ connect: { ca: readFileSync(tls.ca) } });
   }
 
   /** The server's address for clients: `127.0.0.1:port`; gRPC is on the port + 1000. */
@@ -74,9 +80,24 @@ export class Nacos extends Server {
     return `127.0.0.1:${this.port}`;
   }
 
-  /** The base of the HTTP API: `http://127.0.0.1:port/nacos`. */
+  /** The base of the HTTP API: `http://127.0.0.1:port/nacos`, or https. */
   get url(): string {
-    return `http://${this.address}/nacos`;
+    return `${this.#agent === undefined ? 'http' : 'https'}://${this.address}/nacos`;
+  }
+
+  /** Asks the HTTP API. @param path within {@link url} */
+  fetch(path: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(this.url + path, { ...init, ...(this.#agent === undefined ? {} : { dispatcher: this.#agent }) });
+  }
+
+  async #isReady(path: string): Promise<boolean> {
+    try {
+      const response = await this.fetch(path, { signal: AbortSignal.timeout(2_000) });
+      await response.body?.cancel();
+      return response.ok;
+    } catch {
+      return false;
+    }
   }
 
   /** Waits for the server and, with authentication, also until its user can log in: up to a minute on 3.1.0. */
@@ -109,7 +130,7 @@ export class Nacos extends Server {
   }
 
   #post(path: string, form: Record<string, string>): Promise<Response> {
-    return fetch(`${this.url}${path}`, { method: 'POST', body: new URLSearchParams(form) });
+    return this.fetch(path, { method: 'POST', body: new URLSearchParams(form) });
   }
 }
 
@@ -131,7 +152,7 @@ function nacos2(port: number): Major {
     install: 'nacos2',
     mainClass: 'com.alibaba.nacos.Nacos',
     classes: [],
-    readyPath: '/nacos/v1/console/health/readiness',
+    readyPath: '/v1/console/health/readiness',
     settings: { 'server.address': '127.0.0.1', 'server.port': port, 'server.servlet.contextPath': '/nacos' },
   };
 }
@@ -141,7 +162,7 @@ function nacos3(port: number): Major {
     install: 'nacos3',
     mainClass: 'NacosServer',
     classes: [join(installed('nacos3'), 'classes')],
-    readyPath: '/nacos/v3/admin/core/state/readiness',
+    readyPath: '/v3/admin/core/state/readiness',
     settings: {
       'server.address': '127.0.0.1',
       'nacos.server.main.port': port,
@@ -162,6 +183,20 @@ function authSettings(enabled: boolean): Settings {
     'nacos.core.auth.plugin.nacos.token.secret.key': Buffer.from('0123456789'.repeat(4)).toString('base64'),
     'nacos.core.auth.server.identity.key': 'pontoon-test',
     'nacos.core.auth.server.identity.value': 'pontoon-test',
+  };
+}
+
+function tlsSettings(tls: Certificates | undefined): Settings {
+  if (tls === undefined) return {};
+  const grpc = 'nacos.remote.server.rpc.tls';
+  return {
+    'server.ssl.enabled': true,
+    'server.ssl.certificate': `file:${tls.cert}`,
+    'server.ssl.certificate-private-key': `file:${tls.key}`,
+    [`${grpc}.enableTls`]: true,
+    [`${grpc}.compatibility`]: false,
+    [`${grpc}.certChainFile`]: `file:${tls.cert}`,
+    [`${grpc}.certPrivateKey`]: `file:${tls.key}`,
   };
 }
 

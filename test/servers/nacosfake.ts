@@ -79,11 +79,10 @@ export class FakeNacosGrpc {
     if (this.hangs) return;
     this.asked.push(request);
     const known = request.type === 'ServerCheckRequest' || (this.streamed.length > 0 && this.unregistered-- <= 0);
-    if (!known) return done(null, failure(301, 'Connection is unregistered.'));
-    const answer = this.answer(request);
-    if (answer === undefined) return done(null, failure(403, 'no right'));
+    const answer = known ? this.answer(request) : undefined;
     const base = { resultCode: 200, errorCode: 0, requestId: request.body.requestId, connectionId: 'fake' };
-    done(null, compose(request.type.replace(/Request$/, 'Response'), { ...base, ...answer }));
+    if (answer !== undefined) done(null, compose(request.type.replace(/Request$/, 'Response'), { ...base, ...answer }));
+    else done(null, known ? failure(403, 'no right') : failure(301, 'Connection is unregistered.'));
   }
 }
 

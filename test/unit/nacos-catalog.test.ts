@@ -9,7 +9,7 @@ import { fields } from '#adapters/nacos/schema.js';
 
 type Answer = { readonly status?: number; readonly body: unknown };
 
-describe('Nacos catalog', () => {
+describe('Nacos catalog (fake server)', () => {
   let server: Server;
   let api: HttpApi;
   let answer: (path: string, query: URLSearchParams) => Answer;
@@ -99,6 +99,27 @@ describe('Nacos catalog', () => {
         : unknown;
     expect(await list()).to.deep.equal([{ namespace: 'public', group: 'g', name: 'a' }]);
     expect(asked).to.deep.equal(['/nacos/v3/admin/ns/service/list', '/nacos/v1/ns/catalog/services']);
+  });
+
+  it('asks Nacos 3.2, which has no v1, in the way of v3 alone', async () => {
+    answer = (path) => {
+      if (path === '/nacos/v3/admin/core/namespace/list')
+        return { body: { data: [{ namespace: 'id-1', namespaceShowName: 'shop' }] } };
+      return path.startsWith('/nacos/v3') ? page(1, ['a']) : { status: 404, body: '<html>' };
+    };
+    expect(await list({ namespaces: ['shop'] })).to.deep.equal([{ namespace: 'id-1', group: 'g', name: 'a' }]);
+    expect(asked.every((path) => path.startsWith('/nacos/v3'))).to.equal(true);
+  });
+
+  it('goes by v1 where 3.1 answers 410 to one question, and by v3 where it does to another', async () => {
+    answer = (path) => {
+      if (path === '/nacos/v1/ns/service/list') return { body: { count: 1, doms: ['a'] } };
+      if (path === '/nacos/v3/admin/core/namespace/list')
+        return { body: { data: [{ namespace: 'id-1', namespaceShowName: 'shop' }] } };
+      return { status: 410, body: { code: 10_410 } };
+    };
+    expect(await list({ namespaces: ['shop'], groups: ['g'] })).to.have.length(1);
+    expect(await failure({ namespaces: ['shop'] })).to.match(/does not have this question in its API/);
   });
 
   it('names the version that does not have the question', async () => {

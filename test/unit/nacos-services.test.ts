@@ -132,6 +132,20 @@ describe('Nacos services', () => {
     expect(nacos.subscribed).to.deep.equal(['orders', 'carts']);
   });
 
+  it('waits for the first instance of a new service, but not for ever', async () => {
+    nacos.listed = [];
+    await sync();
+    nacos.listed = [orders, carts];
+    for (const name of ['orders', 'carts']) nacos.contents.set(name, info());
+    await services.poll();
+    expect(out.services.size).to.equal(0);
+    await push(orders, info(1));
+    expect(ports('orders')).to.deep.equal([1]);
+    await services.poll();
+    expect(ports('carts')).to.deep.equal([]);
+    expect(out.updates).to.equal(2);
+  });
+
   it('says which service cannot be read, and tries it again', async () => {
     nacos.contents.set('orders', new Error('broken'));
     await sync();

@@ -5,7 +5,7 @@ import { ports, read, server, versions } from './read.js';
 import { Registrations } from './registrations.js';
 
 for (const version of versions)
-  describe(`Nacos ${version} over HTTP, with the package nacos`, function () {
+  describe(`Nacos ${version} over HTTP`, function () {
     this.timeout(120_000);
     const nacos = server({ version });
     let registrations: Registrations;

@@ -11,7 +11,12 @@ export const versions = ['2.3.2', '3.1.0'] as const;
 
 /** Starts a source that reads this server, looking for services each half second. */
 export function read(server: Nacos, config: Readonly<Record<string, unknown>> = {}): NacosRun {
-  const fields = { servers: [server.address], pollInterval: '500ms', ...config };
+  return readFrom([server.address], config);
+}
+
+/** Starts a source that reads whatever is at these addresses, looking for services each half second. */
+export function readFrom(servers: readonly string[], config: Readonly<Record<string, unknown>> = {}): NacosRun {
+  const fields = { servers, pollInterval: '500ms', ...config };
   const context = {
     registry: 'n',
     log: pino({ level: 'silent' }),

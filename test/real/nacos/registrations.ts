@@ -12,14 +12,19 @@ export interface Registration {
   readonly cluster?: string;
   readonly weight?: number;
   readonly metadata?: Readonly<Record<string, string>>;
+  /** Takes effect where the server does not look itself; true if not given. */
+  readonly healthy?: boolean;
 }
 
 /** Registers and deregisters instances on 127.0.0.1 over HTTP, in the API of the server's version. */
 export class Registrations {
   readonly #nacos: Nacos;
+  readonly #token: string | undefined;
 
-  constructor(nacos: Nacos) {
+  /** @param token where the server wants one */
+  constructor(nacos: Nacos, token?: string) {
     this.#nacos = nacos;
+    this.#token = token;
   }
 
   async register(registration: Registration): Promise<void> {
@@ -33,6 +38,13 @@ export class Registrations {
   async createNamespace(id: string, name: string): Promise<void> {
     const fields = { customNamespaceId: id, namespaceId: id, namespaceName: name, namespaceDesc: name };
     await this.#send('POST', this.#isOld ? '/v1/console/namespaces' : '/v3/admin/core/namespace', fields);
+  }
+
+  /** Creates a service of the default group before it has instances. @param protectThreshold share of healthy instances, 0 to 1 */
+  async createService(service: string, protectThreshold: number): Promise<void> {
+    const fields = { serviceName: service, groupName: 'DEFAULT_GROUP', namespaceId: 'public', ephemeral: 'false' };
+    const path = this.#isOld ? '/v1/ns/service' : '/v3/admin/ns/service';
+    await this.#send('POST', path, { ...fields, protectThreshold: `${protectThreshold}` });
   }
 
   /** Whether the server connects to persistent instances, to see whether they are healthy. It does, unless told otherwise. */
@@ -50,7 +62,8 @@ export class Registrations {
   }
 
   async #send(method: string, path: string, fields: Record<string, string>): Promise<void> {
-    const response = await fetch(`${this.#nacos.url}${path}?${new URLSearchParams(fields)}`, { method });
+    const headers = this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` };
+    const response = await this.#nacos.fetch(`${path}?${new URLSearchParams(fields)}`, { method, headers });
     if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${await response.text()}`);
   }
 }
@@ -64,6 +77,7 @@ function query({
   cluster,
   weight,
   metadata,
+  healthy,
 }: Registration): Record<string, string> {
   return {
     serviceName: service,
@@ -74,6 +88,7 @@ function query({
     port: `${port}`,
     weight: `${weight ?? 1}`,
     ephemeral: 'false',
+    healthy: `${healthy ?? true}`,
     metadata: JSON.stringify(metadata ?? {}),
   };
 }

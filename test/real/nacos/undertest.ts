@@ -40,7 +40,7 @@ export class NacosUnderTest implements RegistryUnderTest {
   }
 
   keys(port: number) {
-    return { servers: [`127.0.0.1:${port}`], api: this.#api };
+    return { servers: [`127.0.0.1:${port}`], api: this.#api, ...(this.#api === 'http' ? { pollInterval: '1s' } : {}) };
   }
 
   async register(service: string, { address, port, metadata }: TestInstance): Promise<void> {
@@ -57,7 +57,7 @@ export class NacosUnderTest implements RegistryUnderTest {
   }
 
   async malform(service: string): Promise<void> {
-    await this.#registrations.register({ service, ip: 'no address', port: 80 });
+    await this.#registrations.register({ service, ip: 'no_host!', port: 80 });
   }
 
   async repeat(service: string, instances: readonly TestInstance[]): Promise<void> {

@@ -1,0 +1,67 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'chai';
+import { ports, read, server, versions } from './read.js';
+import type { NacosRun } from './recorder.js';
+import { Registrations } from './registrations.js';
+
+const password = 'nacos';
+/** Seconds that a token is good for. */
+const tokenLife = 3;
+
+for (const version of versions)
+  describe(`Nacos ${version}, ways to be let in`, function () {
+    this.timeout(120_000);
+    const nacos = server({
+      version,
+      auth: { user: 'nacos', password },
+      settings: { 'nacos.core.auth.plugin.nacos.token.expire.seconds': tokenLife },
+    });
+    // What the test server is set to.
+    const identity = { key: 'pontoon-test', value: 'pontoon-test' };
+    let recorder: NacosRun | undefined;
+
+    const register = async (service: string, port: number) =>
+      await new Registrations(nacos(), await nacos().accessToken()).register({ service, port });
+
+    afterEach(async () => {
+      expect(await recorder?.stop()).to.be.below(2_000);
+    });
+
+    for (const api of ['grpc', 'http'])
+      it(`outlives its token over ${api}`, async () => {
+        await register(`lasting-${api}`, 9_001);
+        recorder = read(nacos(), { api, auth: { username: 'nacos', password } });
+        await recorder.wait('live', ({ lastState }) => lastState?.kind === 'live');
+        const seen = recorder.states.length;
+        await sleep(3 * tokenLife * 1_000);
+        await register(`late-${api}`, 9_002);
+        await recorder.wait('found', (run) => ports(run.named(`late-${api}`))?.[0] === 9_002);
+        expect(recorder.states.slice(seen)).to.deep.equal([]);
+        expect(recorder.unreadables.size).to.equal(0);
+      });
+
+    it("is let in over http by the servers' own identity, without a login", async () => {
+      await register('known', 9_003);
+      recorder = read(nacos(), { api: 'http', auth: { identity }, namespaces: ['*'] });
+      await recorder.wait('live', ({ lastState }) => lastState?.kind === 'live');
+      expect(ports(recorder.named('known'))).to.deep.equal([9_003]);
+    });
+
+    it('says that gRPC does not take the identity alone, and takes it beside a user', async () => {
+      await register('known', 9_003);
+      recorder = read(nacos(), { auth: { identity } });
+      await recorder.wait('failed', ({ lastState }) => lastState?.kind === 'failed');
+      expect(recorder.reason).to.match(/403.*auth.identity is taken over HTTP only: set api: http, or add a user/);
+      await recorder.stop();
+      recorder = read(nacos(), { auth: { identity, username: 'nacos', password } });
+      await recorder.wait('live', ({ lastState }) => lastState?.kind === 'live');
+    });
+
+    it('says that the identity is wrong, and does not show it', async () => {
+      const wrong = { key: 'pontoon-test', value: 'a-wrong-0badc0de' };
+      recorder = read(nacos(), { auth: { identity: wrong } });
+      await recorder.wait('failed', ({ lastState }) => lastState?.kind === 'failed');
+      expect(recorder.reason).to.match(/403/);
+      expect(recorder.events.join()).not.to.include(wrong.value);
+    });
+  });
