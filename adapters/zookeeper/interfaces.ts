@@ -96,17 +96,17 @@ export class InterfaceLevel {
     return { kind: 'something', value };
   }
 
+  stop(): void {
+    this.#list.stop();
+    for (const node of this.#nodes.values()) stop(node);
+  }
+
   #record(name: string, node: InterfaceNode, urls: readonly string[]): void {
     node.records = new Map(urls.map((url) => [url, node.records.get(url) ?? parseProvider(url)]));
     node.recorded = urls;
     this.#persistent?.sync(below(node.path, 'providers'), endpointsIn(node.records), (cause) =>
       this.#listener.changed(name, cause),
     );
-  }
-
-  stop(): void {
-    this.#list.stop();
-    for (const node of this.#nodes.values()) stop(node);
   }
 
   #listChanged(cause: Cause): void {

@@ -4,6 +4,7 @@ import type { Endpoint, Prober } from '#probe/prober.js';
 import { type Cause, cause } from '#sources/contract.js';
 import type { ZooKeeper } from './client.js';
 import { below } from './paths.js';
+import { ZooKeeperError } from './session.js';
 
 /** Znodes that are looked at, and endpoints that are asked, in one step, and the ms between two steps. */
 const batch = 40;
@@ -17,14 +18,16 @@ const gathering = 1_000;
 
 /** The instances below one znode. */
 interface Folder {
+  readonly path: string;
   readonly changed: (cause: Cause) => void;
   readonly nodes: Map<string, Node>;
 }
 
 interface Node {
   readonly folder: Folder;
-  readonly path: string;
-  readonly endpoints: readonly Endpoint[];
+  readonly child: string;
+  /** Undefined once it is known to be ephemeral: most are, and no more is wanted of them. */
+  endpoints: readonly Endpoint[] | undefined;
   isDropped: boolean;
 }
 
@@ -71,15 +74,16 @@ export class PersistentNodes {
    */
   sync(path: string, children: ReadonlyMap<string, readonly Endpoint[]>, changed: (cause: Cause) => void): void {
     if (this.#stopped) return;
-    const folder = this.#folders.get(path) ?? { changed, nodes: new Map<string, Node>() };
-    for (const [child, node] of folder.nodes)
-      if (!children.has(child)) {
-        folder.nodes.delete(child);
-        this.#drop(node);
-      }
+    const folder = this.#folders.get(path) ?? { path, changed, nodes: new Map<string, Node>() };
+    for (const [child, node] of folder.nodes) {
+      const endpoints = children.get(child);
+      if (endpoints !== undefined && isSame(node.endpoints ?? endpoints, endpoints)) continue;
+      folder.nodes.delete(child);
+      this.#drop(node);
+    }
     for (const [child, endpoints] of children) {
       if (folder.nodes.has(child)) continue;
-      const node = { folder, path: below(path, child), endpoints, isDropped: false };
+      const node = { folder, child, endpoints, isDropped: false };
       folder.nodes.set(child, node);
       this.#unseen.push(node);
     }
@@ -111,7 +115,7 @@ export class PersistentNodes {
 
   #drop(node: Node): void {
     node.isDropped = true;
-    for (const endpoint of node.endpoints) {
+    for (const endpoint of node.endpoints ?? []) {
       const found = this.#registered.get(keyOf(endpoint));
       if (!found?.nodes.delete(node) || found.nodes.size > 0) continue;
       if (found.deadSince !== undefined) this.#dead--;
@@ -155,9 +159,10 @@ export class PersistentNodes {
   }
 
   async #lookAt(node: Node): Promise<void> {
-    const isPersistent = await this.#client.isPersistent(node.path);
-    if (node.isDropped || !isPersistent) return;
-    for (const endpoint of node.endpoints) {
+    const isPersistent = await this.#client.isPersistent(below(node.folder.path, node.child)).catch(notRead);
+    if (node.isDropped) return;
+    if (!isPersistent) node.endpoints = undefined;
+    for (const endpoint of node.endpoints ?? []) {
       const found = this.#registered.get(keyOf(endpoint));
       if (found !== undefined) found.nodes.add(node);
       else {
@@ -199,6 +204,16 @@ export function endpointsOf(address: string, ports: readonly number[]): Endpoint
   } catch {
     return [];
   }
+}
+
+/** Of a znode that cannot be looked at nothing is said. */
+function notRead(error: unknown): boolean {
+  if (error instanceof ZooKeeperError) return false;
+  throw error;
+}
+
+function isSame(before: readonly Endpoint[], now: readonly Endpoint[]): boolean {
+  return before.map(keyOf).join() === now.map(keyOf).join();
 }
 
 function keyOf({ address, port }: Endpoint): string {

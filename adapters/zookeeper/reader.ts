@@ -129,6 +129,8 @@ export class Reader {
 
   /** @returns false if it is not known yet what to list */
   #listOne(listing: Listing, item: Item, why: Cause): boolean {
+    // What is known by now goes into the listing, and need not be told again.
+    this.#dirty.delete(idOf(item));
     const outcome = this.#evaluate(item, why);
     if (outcome.kind === 'unknown') return false;
     if (outcome.kind !== 'unreadable') {

@@ -79,6 +79,13 @@ describe('ZooKeeper source with persistent nodes', function () {
     try {
       for (const service of ['left', 'shop.ByApplication'])
         await until(`the note on ${service}`, () => reading.services(service)[0]?.notes?.length === 1);
+      // It says another port now, where somebody listens.
+      const alive = await freePort();
+      const listener = await listen(alive);
+      await writer.set('/services/left/spring', instance(alive, {}));
+      await until('no note', () => reading.services('left')[0]?.notes?.length === 0);
+      expect(reading.services('shop.ByApplication')[0]?.notes).to.have.lengthOf(1);
+      await new Promise((resolve) => listener.close(resolve));
     } finally {
       await reading.stop();
     }

@@ -34,7 +34,7 @@ describe('ZooKeeper source', function () {
     await requireServers(this, 'zookeeper');
     server = await startZookeeper();
     writer = await new Writer(server.port).open();
-    reading = new Reading({ servers: [server.connectString], sessionTimeout: '4s' }, ['secret.*']);
+    reading = new Reading({ servers: [server.connectString], sessionTimeout: '4s', probe: 'off' }, ['secret.*']);
     await reading.is('live');
   });
 
@@ -203,8 +203,9 @@ describe('ZooKeeper source', function () {
     for (const one of [late, reading]) await one.sees(greeter, { '/': ['dubbo://10.0.0.1:20880'] });
     expect(late.services(greeter)[0]?.notes?.[0]?.text).to.include('it says nothing of a metadata service');
     await late.stop();
-    await writer.remove(`/services/${greeter}-app/10.0.0.1:20880`);
-    await reading.sees(greeter, { '/': [] });
+    await writer.removeAll(`/services/${greeter}-app`);
+    await writer.remove(`/dubbo/mapping/${greeter}`);
+    await reading.sees(greeter, undefined);
   });
 
   it('misses no change between its reading and its watch', async () => {
@@ -252,50 +253,62 @@ describe('ZooKeeper source', function () {
     expect(reading.of(greeter)).to.deep.equal({ '/': ['dubbo://10.0.0.1:20880'] });
   });
 
+  /** The two providers that the interface of a test has, and more of them. */
+  const kept = (number: number) => provider(`10.0.0.${number}:1`);
+  const places = (...numbers: number[]) => ({ '/': numbers.map((number) => `dubbo://10.0.0.${number}:1`) });
+
   it('loses nothing while its server is restarted, and follows on', async () => {
-    await writer.create(urlNode('/dubbo', 'shop.Kept', 'dubbo://10.0.0.1:1/shop.Kept'));
-    await reading.sees('shop.Kept', { '/': ['dubbo://10.0.0.1:1'] });
+    await writer.create(kept(1));
+    await reading.sees(greeter, places(1));
     reading.changes.length = 0;
-    await server.kill();
-    await reading.is('stale');
-    expect(reading.status.error).to.match(/lost|reached|ECONN/);
-    await server.start();
+    try {
+      await server.kill();
+      await reading.is('stale');
+      expect(reading.status.error).to.match(/lost|reached|ECONN/);
+    } finally {
+      await server.start();
+    }
     await reading.is('live');
-    expect(reading.of('shop.Kept')).to.deep.equal({ '/': ['dubbo://10.0.0.1:1'] });
+    expect(reading.of(greeter)).to.deep.equal(places(1));
     expect(reading.changes).to.deep.equal([]);
-    await writer.create(urlNode('/dubbo', 'shop.Kept', 'dubbo://10.0.0.2:1/shop.Kept'));
-    await reading.sees('shop.Kept', { '/': ['dubbo://10.0.0.1:1', 'dubbo://10.0.0.2:1'] });
+    await writer.create(kept(2));
+    await reading.sees(greeter, places(1, 2));
   });
 
   it('sees what changed while it was away', async () => {
-    server.pause();
-    await reading.is('stale', 10_000);
-    server.resume();
-    await writer.create(urlNode('/dubbo', 'shop.Kept', 'dubbo://10.0.0.3:1/shop.Kept'));
+    await writer.create(kept(1));
+    await reading.sees(greeter, places(1));
+    try {
+      server.pause();
+      await reading.is('stale', 10_000);
+    } finally {
+      server.resume();
+    }
+    await writer.create(kept(2));
     await reading.is('live');
-    await reading.sees('shop.Kept', { '/': ['dubbo://10.0.0.1:1', 'dubbo://10.0.0.2:1', 'dubbo://10.0.0.3:1'] });
-    await writer.remove(urlNode('/dubbo', 'shop.Kept', 'dubbo://10.0.0.3:1/shop.Kept'));
-    await reading.sees('shop.Kept', { '/': ['dubbo://10.0.0.1:1', 'dubbo://10.0.0.2:1'] });
+    await reading.sees(greeter, places(1, 2));
+    await writer.remove(kept(2));
+    await reading.sees(greeter, places(1));
   });
 
   it('begins anew when the server says that its session has expired, and withdraws nothing', async () => {
+    await writer.create(kept(1));
+    await writer.create(kept(2));
     const wire = new Wire(server.port);
     // The server allows 10 s at most: it expires the session before the source gives it up.
-    const far = new Reading({ servers: [await wire.open()], sessionTimeout: '20s' });
+    const far = new Reading({ servers: [await wire.open()], sessionTimeout: '20s', probe: 'off' });
     try {
-      await far.sees('shop.Kept', { '/': ['dubbo://10.0.0.1:1', 'dubbo://10.0.0.2:1'] });
+      await far.sees(greeter, places(1, 2));
       far.changes.length = 0;
       wire.cut();
       await far.is('stale');
       await new Promise((resolve) => setTimeout(resolve, 12_000));
-      await writer.create(urlNode('/dubbo', 'shop.Kept', 'dubbo://10.0.0.3:1/shop.Kept'));
+      await writer.create(kept(3));
       wire.mend();
-      await far.sees('shop.Kept', { '/': ['dubbo://10.0.0.1:1', 'dubbo://10.0.0.2:1', 'dubbo://10.0.0.3:1'] });
+      await far.sees(greeter, places(1, 2, 3));
       await far.is('live');
       expect(far.status.runs).to.equal(2);
-      expect(far.changes).to.have.lengthOf(1);
-      await writer.remove(urlNode('/dubbo', 'shop.Kept', 'dubbo://10.0.0.3:1/shop.Kept'));
-      await far.sees('shop.Kept', { '/': ['dubbo://10.0.0.1:1', 'dubbo://10.0.0.2:1'] });
+      expect(far.changes.flatMap(({ ids }) => ids)).to.deep.equal([`zk/dubbo//${greeter}/`]);
     } finally {
       await far.stop();
       wire.close();
@@ -303,20 +316,25 @@ describe('ZooKeeper source', function () {
   });
 
   it('begins anew with a listing when its server was away for longer than its session lives, and withdraws nothing', async () => {
+    await writer.create(kept(1));
+    await reading.sees(greeter, places(1));
     const before = reading.status.runs;
     reading.changes.length = 0;
     await server.kill();
     await writer.close();
-    // Down for longer than the session lives: it is given up, and the new one lists everything.
-    await until('the end of the session', () => reading.status.runs > before, 15_000);
-    expect(reading.of('shop.Kept')).to.deep.equal({ '/': ['dubbo://10.0.0.1:1', 'dubbo://10.0.0.2:1'] });
-    await server.start();
-    writer = await new Writer(server.port).open();
+    try {
+      // Down for longer than the session lives: it is given up, and the new one lists everything.
+      await until('the end of the session', () => reading.status.runs > before, 15_000);
+      expect(reading.of(greeter)).to.deep.equal(places(1));
+    } finally {
+      await server.start();
+      writer = await new Writer(server.port).open();
+    }
     await reading.is('live', 30_000);
     await until('a listing', () => reading.changes.length > 0);
     expect(reading.changes.flatMap(({ ids }) => ids)).to.deep.equal([]);
-    await writer.removeAll('/dubbo/shop.Kept');
-    await reading.sees('shop.Kept', undefined);
+    await writer.removeAll(`/dubbo/${greeter}`);
+    await reading.sees(greeter, undefined);
   });
 
   it('says that nobody answers where nobody does, and that a password is wrong', async () => {
