@@ -206,6 +206,17 @@ describe('Consul: source, against a fake agent', () => {
     await until('blocking again', () => asked.length > 0 && server.questions.at(-1)?.searchParams.get('index') === '3');
   });
 
+  it('asks another agent before it believes an answer that is older than what it knows', async () => {
+    const [first, second] = [await fake(two), await fake(two)];
+    const { out, until } = start([first.url, second.url]);
+    await until('live', () => out.services.size === 2);
+    first.server.holds({ ...two, web: ['w1'] }, 5);
+    const asked = () => second.server.questions.filter(({ searchParams }) => searchParams.has('consistent'));
+    await until('asked', () => asked().length > 0);
+    await sleep(300);
+    expect(out.instances('web')).to.have.length(2);
+  });
+
   it('goes over to another agent when one is away', async () => {
     const [first, second] = [await fake(two), await fake(two)];
     const { out, until } = start([first.url, second.url]);
