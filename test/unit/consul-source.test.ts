@@ -305,6 +305,30 @@ describe('Consul: source, against a fake agent', () => {
     expect(out.unreadables.size).to.equal(1);
   });
 
+  it('gives up a reading of all services as soon as no server answers, and begins again without a rush', async function () {
+    this.timeout(20_000);
+    const { server, url } = await fake(
+      Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`s${index}`, ['i']])),
+    );
+    let questions = 0;
+    const refuse: Handler = (_, response) => {
+      questions++;
+      response.destroy();
+    };
+    server.wrong.set('/v1/health/service', (request, response) => {
+      server.wrong.set('/v1/', refuse);
+      server.wrong.set('/v1/health/service', refuse);
+      refuse(request, response);
+    });
+    const { out, until } = start([url]);
+    await until('failed', () => out.now === 'failed');
+    await sleep(2_000);
+    expect(questions).to.be.lessThan(100);
+    server.wrong.clear();
+    await until('live', () => out.now === 'live' && out.services.size === 200);
+    expect(out.listings).to.equal(1);
+  });
+
   it('is not complete at the start while no service can be read', async () => {
     const { server, url } = await fake(two);
     server.wrong.set('/v1/health/service', faults['403'] as Handler);
