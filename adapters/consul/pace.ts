@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ExponentialBackoff } from 'cockatiel';
 
@@ -49,6 +50,7 @@ export class Bell {
 /** A controller that aborts when a signal does, until it is released. Not AbortSignal.any: on Node 20 it keeps a little of each call. */
 export function fork(signal: AbortSignal): { readonly controller: AbortController; readonly release: () => void } {
   const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
   const end = (): void => controller.abort(signal.reason);
   signal.addEventListener('abort', end, { once: true });
   if (signal.aborted) end();

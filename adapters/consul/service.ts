@@ -37,14 +37,21 @@ export class WatchedService {
   }
 
   /**
-   * Asks for the service and takes the answer. One that would empty it counts only if a second, plain question gives the same.
+   * Asks for the service and takes the answer. One that would empty it, or that is older than what is known, counts only if a second, plain
+   * question gives the same: a server that lags behind, or has lost its leader unawares, answers with the past.
    * @returns whether the content is another than before
    * @throws HttpError or Error; the content stays as it was
    */
   async look(question: Question, signal: AbortSignal): Promise<boolean> {
-    const answer = await this.#reader.client.service(this.key.name, question, signal);
+    const { client } = this.#reader;
+    let answer = await client.service(this.key.name, question, signal);
     // Also when the index is the same: what the token may see changes without it.
-    const next = await this.#believed(answer, signal);
+    let next = this.#visible(answer);
+    const loses = (this.content?.instances.length ?? 0) > 0 && (next?.instances.length ?? 0) === 0;
+    if (loses || answer.index < this.index) {
+      answer = await client.service(this.key.name, { elsewhere: answer.server }, signal);
+      next = this.#visible(answer);
+    }
     signal.throwIfAborted();
     this.index = nextIndex(answer.index, this.index);
     if (isDeepStrictEqual(next, this.content)) return false;
@@ -58,13 +65,6 @@ export class WatchedService {
     if (answer.filtered) throw new Error(`the token may no longer see ${this.key.name}`);
     const found = this.#read(answer);
     return found === undefined || found.instances.length + found.rejected.length === 0;
-  }
-
-  async #believed(answer: Answer, signal: AbortSignal): Promise<RegistryService | undefined> {
-    const next = this.#visible(answer);
-    const loses = (this.content?.instances.length ?? 0) > 0 && (next?.instances.length ?? 0) === 0;
-    if (!loses) return next;
-    return this.#visible(await this.#reader.client.service(this.key.name, { elsewhere: answer.server }, signal));
   }
 
   #visible(answer: Answer): RegistryService | undefined {

@@ -98,7 +98,13 @@ export class ScopeSession {
     const wanted = new Set(names);
     for (const name of this.#services.keys()) if (!wanted.has(name)) this.#services.delete(name);
     const limit = pLimit(READERS);
-    const errors = await Promise.all(names.map((name) => limit(() => this.#readNew(name))));
+    // If the servers are gone, the others need not find that out, too.
+    const { controller, release } = fork(signal);
+    const reads = names.map((name) => limit(() => this.#readNew(name, controller.signal)));
+    const errors = await Promise.all(reads).finally(() => {
+      controller.abort();
+      release();
+    });
     const [first] = errors.filter((error) => error !== undefined);
     // One that cannot be read is its own trouble; all of them are the registry's.
     if (first !== undefined && !errors.includes(undefined)) throw first;
@@ -110,8 +116,9 @@ export class ScopeSession {
    * @returns why it cannot be read, though the servers answer
    * @throws HttpError if they do not
    */
-  async #readNew(name: string): Promise<Error | undefined> {
-    const { client, signal } = this.#options;
+  async #readNew(name: string, signal: AbortSignal): Promise<Error | undefined> {
+    const { client } = this.#options;
+    signal.throwIfAborted();
     const service = this.#services.get(name) ?? this.#know(name);
     if (service.index > 0n) return undefined;
     const backoff = new Backoff();
@@ -212,7 +219,7 @@ export class ScopeSession {
   }
 
   async #followList(first: bigint): Promise<void> {
-    const { client, signal, out, failed, well } = this.#options;
+    const { client, signal, out, failed } = this.#options;
     const backoff = new Backoff();
     let index = first;
     for (;;) {
@@ -222,7 +229,7 @@ export class ScopeSession {
         const next = nextIndex(answer.index, index);
         if (next !== index) this.#sweep.ring();
         const complete = await this.#reconcile(answer, cause('blocking query on the list'));
-        if (this.#stale) well();
+        if (this.#stale) this.#recovered();
         this.#stale = false;
         out.alive();
         index = complete ? next : 0n;
@@ -238,6 +245,12 @@ export class ScopeSession {
         await backoff.pause(signal, pauseOf(error));
       }
     }
+  }
+
+  /** What failed while the servers were away is asked for again, and says nothing of the services. */
+  #recovered(): void {
+    for (const service of this.#services.values()) service.failures = Math.min(service.failures, 1);
+    this.#options.well();
   }
 
   /** Takes a list. @returns whether everything that is missing in it is settled */

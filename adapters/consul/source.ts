@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asError } from '#model/reason.js';
 import { cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
@@ -27,7 +26,6 @@ export class ConsulSource implements Source {
   async run(out: SourceOutput, signal: AbortSignal): Promise<void> {
     const servers = new Servers(this.#config);
     const { controller, release } = fork(signal);
-    setMaxListeners(0, controller.signal);
     const run = new Run(servers, this.#context, out, controller.signal);
     try {
       await run.run();

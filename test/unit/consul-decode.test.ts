@@ -39,6 +39,22 @@ function instanceOf(raw: unknown): Instance {
   return instance;
 }
 
+describe('Consul: configuration', () => {
+  const parse = (more: object) => z.object(fields).safeParse({ servers: ['http://c:8500'], ...more });
+
+  it('takes a token or a file with one, and not both', () => {
+    expect(parse({ auth: { token: 't' } }).success).to.equal(true);
+    expect(parse({ auth: { tokenFile: '/run/secrets/consul' } }).success).to.equal(true);
+    for (const auth of [{}, { token: 't', tokenFile: '/f' }])
+      expect(parse({ auth }).error?.issues[0]?.message).to.equal('expected token or tokenFile, one of the two');
+  });
+
+  it('knows the kinds that there are', () => {
+    expect(parse({ kinds: ['connect-proxy'] }).success).to.equal(true);
+    expect(parse({ kinds: ['proxy'] }).success).to.equal(false);
+  });
+});
+
 describe('Consul: decode', () => {
   it("takes the service's address, else the node's", () => {
     expect(instanceOf(entry()).address).to.equal('10.0.0.1');

@@ -206,6 +206,17 @@ describe('Consul: source, against a fake agent', () => {
     await until('blocking again', () => asked.length > 0 && server.questions.at(-1)?.searchParams.get('index') === '3');
   });
 
+  it('asks another agent before it believes an answer that is older than what it knows', async () => {
+    const [first, second] = [await fake(two), await fake(two)];
+    const { out, until } = start([first.url, second.url]);
+    await until('live', () => out.services.size === 2);
+    first.server.holds({ ...two, web: ['w1'] }, 5);
+    const asked = () => second.server.questions.filter(({ searchParams }) => searchParams.has('consistent'));
+    await until('asked', () => asked().length > 0);
+    await sleep(300);
+    expect(out.instances('web')).to.have.length(2);
+  });
+
   it('goes over to another agent when one is away', async () => {
     const [first, second] = [await fake(two), await fake(two)];
     const { out, until } = start([first.url, second.url]);
@@ -292,6 +303,30 @@ describe('Consul: source, against a fake agent', () => {
     await until('live', () => out.now === 'live');
     expect([...out.services.values()].map(({ key }) => key.name)).to.deep.equal(['a/b c']);
     expect(out.unreadables.size).to.equal(1);
+  });
+
+  it('gives up a reading of all services as soon as no server answers, and begins again without a rush', async function () {
+    this.timeout(20_000);
+    const { server, url } = await fake(
+      Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`s${index}`, ['i']])),
+    );
+    let questions = 0;
+    const refuse: Handler = (_, response) => {
+      questions++;
+      response.destroy();
+    };
+    server.wrong.set('/v1/health/service', (request, response) => {
+      server.wrong.set('/v1/', refuse);
+      server.wrong.set('/v1/health/service', refuse);
+      refuse(request, response);
+    });
+    const { out, until } = start([url]);
+    await until('failed', () => out.now === 'failed');
+    await sleep(2_000);
+    expect(questions).to.be.lessThan(100);
+    server.wrong.clear();
+    await until('live', () => out.now === 'live' && out.services.size === 200);
+    expect(out.listings).to.equal(1);
   });
 
   it('is not complete at the start while no service can be read', async () => {

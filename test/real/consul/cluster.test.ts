@@ -14,8 +14,10 @@ describe('Consul: a real cluster of three servers', function () {
 
   before(async function () {
     await requireServers(this, 'consul');
-    servers.push(await startConsul());
-    for (const node of ['n2', 'n3']) servers.push(await startConsul({ node, join: server(0) }));
+    // A server that is killed stays one of the three, however soon the others notice.
+    const config = { autopilot: { cleanup_dead_servers: false } };
+    servers.push(await startConsul({ config }));
+    for (const node of ['n2', 'n3']) servers.push(await startConsul({ node, config, join: server(0) }));
     const voters = async () => {
       const { Servers } = JSON.parse(await new TestAgent(server(0).url).send('GET', '/v1/operator/raft/configuration'));
       return Servers.filter(({ Voter }: { Voter: boolean }) => Voter).length === 3;
@@ -58,7 +60,7 @@ describe('Consul: a real cluster of three servers', function () {
     for (const { out } of [all, stale, consistent]) expect(out.instances('web')).to.have.length(2);
 
     // A server is ready once there is a leader again.
-    await server(0).start();
+    await server(1).start();
     for (const { until: seen } of [all, stale, consistent]) await seen('live', ({ now }) => now === 'live', 60_000);
     await until('writable', () =>
       new TestAgent(server(2).url).register({ id: 'web-3', name: 'web', port: 82 }).then(() => true),

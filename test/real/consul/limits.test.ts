@@ -52,6 +52,59 @@ describe('Consul: what strains a real server', function () {
     }
   });
 
+  it('follows 3,000 services soon, and reads only what changed', async () => {
+    const count = 3_000;
+    const nodes = 20;
+    const server = await startConsul();
+    const agent = new TestAgent(server.url);
+    const put = (body: object) => agent.send('PUT', '/v1/catalog/register', body);
+    const node = (number: number, address = `10.0.0.${number + 1}`) => ({ Node: `node-${number}`, Address: address });
+    for (let number = 0; number < nodes; number++) await put(node(number));
+    const set = (number: number, version: string) => ({
+      Node: `node-${number % nodes}`,
+      Service: { ID: `s${number}-1`, Service: `s${number}`, Port: 8000, Meta: { version } },
+    });
+    for (let first = 0; first < count; first += TRANSACTION) {
+      const numbers = Array.from({ length: Math.min(TRANSACTION, count - first) }, (_, place) => first + place);
+      const operations = numbers.map((number) => ({ Service: { Verb: 'set', ...set(number, '1') } }));
+      await agent.send('PUT', '/v1/txn', operations);
+    }
+    const { out, until, stop } = read([server.url], { wait: '60s', timeout: '10s' });
+    try {
+      await until('live', () => out.now === 'live' && out.services.size === count, 60_000);
+      let lives = -1;
+      await until(
+        'all read again',
+        () => {
+          const still = out.lives === lives && out.lives >= count - 100;
+          lives = out.lives;
+          return still;
+        },
+        60_000,
+      );
+      await sleep(1_000);
+      const [before, times] = [out.lives, [] as number[]];
+      for (const number of [count - 1, count - 2, 1, count / 2, count - 7]) {
+        const begun = performance.now();
+        await put({ ...node(number % nodes), ...set(number, '2') });
+        await until('changed', () => out.instances(`s${number}`)[0]?.metadata.version === '2');
+        times.push(performance.now() - begun);
+      }
+      console.log(`      of ${count} services one changed after ${times.map((time) => time.toFixed(0)).join(', ')} ms`);
+      expect(Math.max(...times)).to.be.lessThan(3_000);
+      // Each once or twice, and the list.
+      expect(out.lives - before).to.be.at.most(20);
+
+      await put(node(7, '10.9.9.9'));
+      const moved = [7, count - nodes + 7].map((number) => `s${number}`);
+      await until("the node's address", () => moved.every((name) => out.instances(name)[0]?.address === '10.9.9.9'));
+      expect(out.lives - before).to.be.at.most(20 + (2 * count) / nodes);
+    } finally {
+      await stop();
+      await server.stop();
+    }
+  });
+
   it('follows a service of 5,000 instances, and others beside it', async () => {
     const count = 5_000;
     const server: Consul = await startConsul();

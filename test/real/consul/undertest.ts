@@ -12,7 +12,7 @@ export class ConsulUnderTest implements RegistryUnderTest {
   readonly title = 'Consul 1.17.0';
   readonly type = 'consul';
   readonly needs = ['consul'];
-  readonly idleRequestsPerMinute = 700;
+  readonly idleRequestsPerMinute = 1_100;
   #server: Consul | undefined;
 
   async start(): Promise<void> {
@@ -28,7 +28,7 @@ export class ConsulUnderTest implements RegistryUnderTest {
   }
 
   keys(port: number) {
-    return { servers: [`http://127.0.0.1:${port}`], wait: '20s', timeout: '1s' };
+    return { servers: [`http://127.0.0.1:${port}`], wait: '10s', timeout: '1s' };
   }
 
   async register(service: string, { address, port, metadata }: TestInstance): Promise<void> {
