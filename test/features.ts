@@ -20,8 +20,7 @@ interface Registry {
 
 const contract = (registry: string): Feature[] => [
   {
-    feature:
-      'listing, addition, change, removal, an emptied service; a restart, a server that hangs; wrong credentials; malformed records beside good ones; 1,000 services; started and stopped at run time; no push for what is only said again',
+    feature: 'the contract above',
     client: '',
     shown: [[`real/${registry}`, 'contract']],
   },
