@@ -178,6 +178,22 @@ export const policy = z
       });
   });
 
+/** An alias that is another policy's host, or its alias, would be lost to one of them. */
+export function checkAliases(policies: readonly z.output<typeof policy>[], context: z.RefinementCtx): void {
+  const taken = new Map<string, string>();
+  for (const [index, { host }] of policies.entries())
+    if (host !== undefined) taken.set(host, `policies[${index}].host`);
+  for (const [index, { aliases = [] }] of policies.entries())
+    for (const [number, alias] of aliases.entries()) {
+      const other = taken.get(alias);
+      taken.set(alias, `policies[${index}].aliases[${number}]`);
+      // With a template in it it may be another one for each service.
+      if (other === undefined || alias.includes('{{')) continue;
+      const path = [index, 'aliases', number];
+      context.addIssue({ code: 'custom', path, message: `"${alias}" is ${other} already: a host is given once` });
+    }
+}
+
 function isAddress(text: string): boolean {
   try {
     return parseAddress(text).text === text;

@@ -5,7 +5,7 @@ import { dnsLabel } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
 import { reasonOf } from '#model/reason.js';
 import { duration, exportTo, hostPort } from './fields.js';
-import { networks, ofInstance, ofService, policy } from './policies.js';
+import { checkAliases, networks, ofInstance, ofService, policy } from './policies.js';
 
 /** The keys that registries of every type have, with `type` and the adapter's own beside them. */
 const common = {
@@ -85,6 +85,7 @@ export const configSchema = z
       }),
     policies: z
       .array(policy)
+      .superRefine(checkAliases)
       .default([])
       .meta({ description: 'Top to bottom; of those that match, the last that sets a field wins' }),
     networks: networks.default({}).meta({ description: 'Networks by name' }),
