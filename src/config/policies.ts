@@ -11,7 +11,7 @@ import {
   serviceCondition,
   serviceTemplate,
 } from '#policy/expression.js';
-import { templateOf } from '#policy/presets.js';
+import { hostPresets, templateOf } from '#policy/presets.js';
 import { serviceFieldsOf } from '#policy/rules.js';
 import { duration, exportTo, share } from './fields.js';
 
@@ -42,6 +42,11 @@ export const ofService = (isValid?: (text: string) => boolean) =>
 export const ofInstance = (isValid?: (text: string) => boolean) =>
   template(instanceTemplate, 'those of host, and instance.{address, port, status, weight, zone, metadata}', isValid);
 
+/** For the reference: what `host` takes besides templates. */
+export const presetsText = `The hosts of other bridges: ${Object.entries(hostPresets)
+  .map(([name, { of }]) => `\`preset:${name}\` (${of})`)
+  .join(', ')}`;
+
 const protocol = z.enum(Object.keys(protocols) as [Protocol, ...Protocol[]]);
 const port = z.int().min(1).max(65_535);
 const globs = z.array(z.string().min(1));
@@ -51,7 +56,9 @@ const labelKey = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]
 
 const service = {
   drop: z.literal(true).optional().meta({ description: 'Leaves the service out' }),
-  host: ofService().optional().meta({ description: 'Template of the host' }),
+  host: ofService()
+    .optional()
+    .meta({ description: `Template of the host. ${presetsText}` }),
   aliases: z
     .array(ofService())
     .optional()
