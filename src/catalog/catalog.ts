@@ -42,6 +42,7 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   readonly services: ReadonlyMap<string, MeshService>;
   readonly #services = new Map<string, MeshService>();
   #settings: CatalogSettings;
+  readonly #remembered: ReadonlyMap<string, MeshService>;
   readonly #vips: VipAllocator;
   readonly #registries = new Map<string, { readonly view: RegistryView; readonly policy: RegistryPolicy }>();
   /** Service id → what it adds. */
@@ -58,8 +59,10 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   readonly #due = new Map<string, { readonly registry: string; readonly at: number }>();
   #ticking: NodeJS.Timeout | undefined;
 
-  constructor(settings: CatalogSettings, vips: VipAllocator) {
+  /** @param remembered services as they once were: an emptied one keeps their ports */
+  constructor(settings: CatalogSettings, vips: VipAllocator, remembered: ReadonlyMap<string, MeshService> = new Map()) {
     super();
+    this.#remembered = remembered;
     this.services = this.#services;
     this.#settings = settings;
     this.#vips = vips;
@@ -90,6 +93,7 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     for (const registry of new Set([...known.keys(), ...this.#registries.keys()]))
       this.#recompute(registry, this.#idsOf(registry), touched);
     this.#rebuild(touched, '', causeNow('configuration'));
+    this.#awaitTick();
     return this.views();
   }
 
@@ -132,6 +136,10 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     const touched = new Set<string>();
     this.#recompute(registry, ids, touched);
     this.#rebuild(touched, registry, cause);
+    this.#awaitTick();
+  }
+
+  #awaitTick(): void {
     if (this.#due.size > 0) this.#ticking ??= setTimeout(() => this.#tick(), tick - (Date.now() % tick)).unref();
   }
 
@@ -225,7 +233,8 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
       clearTimeout(this.#gone.get(host));
       this.#gone.delete(host);
       const vips = this.#vips.addresses(host);
-      this.#services.set(host, merge(host, [first, ...others], vips, this.#settings, known));
+      const before = known ?? this.#remembered.get(host);
+      this.#services.set(host, merge(host, [first, ...others], vips, this.#settings, before));
     } else if (known !== undefined) {
       // Emptied now, deleted later: proxies drain, and a service that comes back just fills again.
       this.#services.set(host, {

@@ -28,7 +28,7 @@ export class Claims {
 
   /**
    * Who gives a host its endpoints, in the order of the registries, and who wants it in vain. Of several services of one registry the one that sorts first holds the
-   * host, unless a policy that names them gave it: then all do. An alias gives way to a host; of services that want one alias, those of the first host have it.
+   * host, unless a policy that names them gave it: then all do. An alias gives way to a host; of services that want one alias, the first host has it, with all its holders.
    */
   settle(
     host: string,
@@ -37,15 +37,15 @@ export class Claims {
     const names = [...registries];
     const wanting = this.#wanting(host);
     const owners = wanting.filter((one) => one.host === host);
-    const holders = owners.length > 0 ? oneEach(owners, names) : this.#aliasHolders(host, wanting, names);
+    const holders = owners.length > 0 ? oneEach(owners, names) : this.#aliasHolders(wanting, names);
     return { holders, losers: wanting.filter((one) => !holders.includes(one)) };
   }
 
-  #aliasHolders(alias: string, wanting: readonly Contribution[], registries: readonly string[]): Contribution[] {
+  #aliasHolders(wanting: readonly Contribution[], registries: readonly string[]): Contribution[] {
     const [first] = wanting.map(({ host }) => host).sort(compareText);
     if (first === undefined) return [];
     const owners = this.#wanting(first).filter(({ host }) => host === first);
-    return oneEach(owners, registries).filter(({ aliases }) => aliases.includes(alias));
+    return oneEach(owners, registries);
   }
 
   #wanting(host: string): Contribution[] {

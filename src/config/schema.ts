@@ -5,7 +5,7 @@ import { dnsLabel } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
 import { reasonOf } from '#model/reason.js';
 import { duration, exportTo, hostPort } from './fields.js';
-import { checkAliases, networks, ofInstance, ofService, policy, presetsText } from './policies.js';
+import { checkAliases, isHost, networks, ofInstance, ofService, policy, presetsText } from './policies.js';
 
 /** The keys that registries of every type have, with `type` and the adapter's own beside them. */
 const common = {
@@ -13,7 +13,7 @@ const common = {
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected letters, digits, dots, dashes and underscores')
     .meta({ description: 'Identity of all that is read from this registry' }),
-  host: ofService()
+  host: ofService(isHost)
     .optional()
     .meta({ description: `Template of the host that a service gets in the mesh. ${presetsText}` }),
   namespace: ofService((text) => dnsLabel.test(text))
