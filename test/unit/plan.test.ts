@@ -108,10 +108,7 @@ log: { level: debug }
     for (const reference of ['${PONTOON_TEST_SECRET}', 'file:/etc/hostname']) {
       const { code, out } = await plan(`${base}policies: [{ namespace: "${reference}" }]`);
       expect(code).to.equal(1);
-      expect(out)
-        .to.include('policies[0].namespace')
-        .and.include('cannot be looked up here')
-        .and.not.include('hunter2');
+      expect(out).to.include('cannot be looked up here').and.not.include('hunter2');
     }
   });
 
