@@ -195,26 +195,26 @@ const registries: readonly Registry[] = [
     name: 'Dubbo on Nacos',
     client: 'Dubbo 3.3',
     features: [
-      ...contract('nacos/dubbo-contract'),
+      ...contract('dubbo/contract'),
       {
         feature: 'interface and application level, dubbo and tri, local and remote metadata',
         client: true,
-        shown: [['real/nacos/dubbo', 'registered by ${mode}, metadata ${metadata}']],
+        shown: [['real/dubbo/nacos', 'registered by ${mode}, metadata ${metadata}']],
       },
       {
         feature: 'one service with what is on ZooKeeper',
         client: true,
-        shown: [['real/nacos/dubbo-merge', 'is one mesh service']],
+        shown: [['real/dubbo/merge', 'is one mesh service']],
       },
       {
         feature: 'Dubbo’s weight, warm-up, and Nacos’s weight',
         client: 'without Nacos’s',
-        shown: [['real/nacos/dubbo', "has Dubbo's weight"]],
+        shown: [['real/dubbo/nacos', "has Dubbo's weight"]],
       },
       {
         feature: 'override rules of the config centre',
         client: true,
-        shown: [['real/nacos/dubbo', 'applies a rule of the config centre']],
+        shown: [['real/dubbo/nacos', 'applies a rule of the config centre']],
       },
     ],
   },
