@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { until } from '#test/servers/probes.js';
 import { requireServers } from '#test/servers/require.js';
 import { Wire } from '#test/servers/wire.js';
 import { Bridge } from './bridge.js';
@@ -203,24 +202,18 @@ export function contract(registry: RegistryUnderTest): void {
       await bridge.until('all listed', () => names.every((name) => bridge.instances(name).length === 1), 120_000);
       const requests = (wire?.pieces ?? 0) - before;
       console.log(`      ${many} services after ${(performance.now() - begun).toFixed(0)} ms, ${requests} requests`);
-      await bridge.quiet(5_000);
-      // A server under load may still be repeating what it said at the start.
-      const allowed = registry.idleRequestsPerMinute * (idle / 60_000);
-      let seen = Number.NEGATIVE_INFINITY;
-      const isCalm = () => {
-        const before = seen;
-        seen = wire?.pieces ?? 0;
-        return seen - before <= allowed;
-      };
-      await until('the start to be over', isCalm, 60_000, 3_000);
-      const start = wire?.pieces ?? 0;
-      const cpu = process.cpuUsage();
-      await sleep(idle);
-      const { user, system } = process.cpuUsage(cpu);
-      const perMinute = ((wire?.pieces ?? 0) - start) * (60_000 / idle);
-      console.log(
-        `      idle: ${perMinute} requests a minute, ${((user + system) / idle / 10).toFixed(1)} % of a core`,
-      );
+      await bridge.quiet(2_000);
+      // A server under load may still be repeating what it said at the start, for up to half a minute.
+      let perMinute = Number.POSITIVE_INFINITY;
+      for (let round = 0; round < 4 && perMinute > registry.idleRequestsPerMinute; round++) {
+        const start = wire?.pieces ?? 0;
+        const cpu = process.cpuUsage();
+        await sleep(idle);
+        const { user, system } = process.cpuUsage(cpu);
+        perMinute = ((wire?.pieces ?? 0) - start) * (60_000 / idle);
+        const share = ((user + system) / idle / 10).toFixed(1);
+        console.log(`      idle: ${perMinute} requests a minute, ${share} % of a core`);
+      }
       expect(perMinute).to.be.at.most(registry.idleRequestsPerMinute);
     });
   });
