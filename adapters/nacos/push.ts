@@ -19,7 +19,6 @@ interface PackageRequest {
   readonly data: {
     readonly namespaceId: string;
     readonly serviceName: string;
-    readonly clusters: string;
     readonly udpPort: string;
     readonly clientIP: string | undefined;
   };
@@ -38,13 +37,15 @@ type Naming = NacosNamingClient & {
 /** Questions at a time that only renew subscriptions: others are not to wait behind them. */
 const questions = 4;
 
-const anyAnswer = z.looseObject({});
-const content = z.object({ name: z.string(), clusters: z.string() });
+/** ms between two renewals of a subscription, which a server forgets after 10 s. */
+const renewal = 8_000;
+
+const content = z.object({ name: z.string() });
 
 /**
  * Pushes of Nacos 1 over UDP, by the npm package `nacos`: it opens the port, confirms pushes, and renews the subscriptions. A push is
- * only taken as news. The package itself would drop one without instances, and hear of those clusters alone that it names; so its questions
- * are asked for all clusters, and pushes are listened to before it looks at them.
+ * only taken as news: anybody could send one. The package itself would drop one without instances, and hear of those clusters alone
+ * that it names; so its questions are asked for all clusters, and pushes are taken before it looks at them.
  */
 export class Pushes {
   readonly #options: PushesOptions;
@@ -113,28 +114,28 @@ export class Pushes {
       part.on('error', (err: Error) => log.debug({ err }, 'nacos package'));
     const process = reactor.processServiceJSON.bind(reactor);
     reactor.processServiceJSON = (json) => {
-      const { name, clusters } = content.parse(JSON.parse(json));
-      // An answer names the clusters that the package wants, and tells it when to ask again.
-      if (clusters !== '') return process(json);
+      const name = content.safeParse(JSON.parse(json)).data?.name ?? '';
       const service = this.#subscribed.get(`${namespace}@@${name}`);
-      if (service !== undefined) changed(service);
+      if (service === undefined) return;
+      if (json === renewed(name)) process(json);
+      else changed(service);
     };
     return client;
   }
 
   /** Answers the package's question; "not modified" for what is no longer subscribed, or cannot be had now. */
   async #answer(query: PackageRequest['data']): Promise<{ status: number; data: string }> {
-    const { namespaceId, serviceName, clusters, udpPort, clientIP = '127.0.0.1' } = query;
+    const { namespaceId, serviceName, udpPort, clientIP = '127.0.0.1' } = query;
     const service = this.#subscribed.get(`${namespaceId}@@${serviceName}`);
-    const answer =
-      service &&
-      (await this.#limit(() => this.#options.ask(service, { udpPort, clientIP }))
-        .then((found) => anyAnswer.parse(found))
-        .catch(ignore));
+    const isRenewed =
+      service !== undefined &&
+      (await this.#limit(() => this.#options.ask(service, { udpPort, clientIP })).then(
+        () => true,
+        () => false,
+      ));
     // A closed client that gets an answer goes on asking.
     if (this.#closed) return await new Promise(() => {});
-    if (answer === undefined) return { status: 304, data: '' };
-    return { status: 200, data: JSON.stringify({ ...answer, name: serviceName, clusters }) };
+    return isRenewed ? { status: 200, data: renewed(serviceName) } : { status: 304, data: '' };
   }
 }
 
@@ -142,7 +143,12 @@ function named({ group, name }: ServiceName) {
   return { serviceName: name, groupName: group };
 }
 
-function ignore(): undefined {}
+/** An answer as the package needs it to go on: it takes one without instances for none. */
+function renewed(name: string): string {
+  return JSON.stringify({ name, clusters: 'DEFAULT', hosts: [{}], cacheMillis: renewal });
+}
+
+function ignore(): void {}
 
 /** The package logs each push and each failed question: news for nobody but its developers. */
 function packageLogger(log: Logger): typeof console {

@@ -64,8 +64,7 @@ export const fields = {
     .prefault('5s')
     .meta({ description: 'Pause between two looks at the list of services; with http also at each service' }),
   push: z.boolean().default(false).meta({
-    description:
-      'With api: http, also listens for pushes over UDP: on a free port of every address of the machine, while nothing else listens beyond loopback',
+    description: 'With api: http, listens for pushes over UDP, on a free port of every address of the machine',
   }),
   dubbo: z
     .union([
