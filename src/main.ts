@@ -65,8 +65,12 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     if (isSame(current, next)) return { added: [], removed: [], restarted: [] };
     const refusal = checkReloadable(current, next);
     if (refusal !== undefined) throw new Error(`${refusal}; the configuration stays as it was`);
+    const before = current;
     current = next;
-    const changes = await registries.apply(next);
+    const changes = await registries.apply(next).catch((error: unknown) => {
+      current = before;
+      throw error;
+    });
     checkReady();
     log.info(changes, 'configuration taken over');
     journal.note('', 'configuration', 'taken over');

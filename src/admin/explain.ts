@@ -1,4 +1,4 @@
-import { compareText, type MeshService } from '#model/mesh.js';
+import { compareText, endpointPlace, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
 import { type Instance, type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
 import type { Step } from '#policy/trace.js';
@@ -167,8 +167,10 @@ function outcome(
   const endpoint = service.endpoints.find(({ origins }) =>
     origins.some((one) => one.registry === key.registry && one.instance === instance.id),
   );
+  const own = `${instance.address}:${instance.ports.map(({ number }) => number).join(',')}`;
+  const places = endpoint === undefined ? [own] : [own, endpointPlace(endpoint)];
   const refused = [...service.unreachable, ...(projection.rejected().get(service.host) ?? [])].find(({ record }) =>
-    [instance.address, `endpoint ${instance.address}`].includes(record),
+    places.some((place) => record === place || record === `endpoint ${place}`),
   );
   if (refused !== undefined) return no(refused.reason);
   if (endpoint === undefined) return no(`registries before ${key.registry} have enough endpoints of ${host}`);

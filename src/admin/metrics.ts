@@ -9,7 +9,12 @@ const seconds = (ms: number): number => ms / 1000;
 export class Metrics {
   readonly #parts: Parts;
   readonly #registry = new Registry();
-  readonly #bySource = (name: string, help: string) => this.#gauge(`source_${name}`, help, ['registry', 'type']);
+  readonly #sourceGauges: Gauge[] = [];
+  readonly #bySource = (name: string, help: string): Gauge => {
+    const gauge = this.#gauge(`source_${name}`, help, ['registry', 'type']);
+    this.#sourceGauges.push(gauge);
+    return gauge;
+  };
   readonly #state = this.#gauge('source_state', '1 for the state that the source is in, 0 for the others', [
     'registry',
     'type',
@@ -70,7 +75,8 @@ export class Metrics {
   }
 
   #readSources(): void {
-    this.#errors.reset();
+    // A registry may have gone with the last configuration.
+    for (const metric of [this.#state, ...this.#sourceGauges, this.#errors]) metric.reset();
     for (const report of registryReports(this.#parts)) {
       const labels = { registry: report.registry, type: report.type };
       for (const state of sourceStates) this.#state.set({ ...labels, state }, report.state === state ? 1 : 0);

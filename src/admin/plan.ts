@@ -1,12 +1,13 @@
 import { Catalog } from '#catalog/catalog.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
-import type { Config } from '#config/schema.js';
+import { nameFilter } from '#config/fields.js';
+import type { Config, RegistryConfig } from '#config/schema.js';
 import { type EndpointChange, hostEntry } from '#journal/entry.js';
 import { compareText, type MeshService } from '#model/mesh.js';
 import { cause } from '#sources/contract.js';
 import { catalogSettings, registryPolicies, type SourceChanges, sourceChanges } from '../registries.js';
 import { checkReloadable } from '../reloadable.js';
-import type { Parts } from './report.js';
+import { type Parts, viewOf } from './report.js';
 
 /** What would become of one host. */
 export interface HostPlan {
@@ -30,8 +31,9 @@ export interface Plan {
 }
 
 /** Compares what is served now with what another configuration would make of the same registries. Changes nothing. */
-export function plan({ catalog, config }: Parts, next: Config): Plan {
-  const shadow = shadowCatalog(catalog, next);
+export function plan(parts: Parts, next: Config): Plan {
+  const { catalog, config } = parts;
+  const shadow = shadowCatalog(parts, next);
   try {
     const hosts: HostPlan[] = [];
     for (const host of new Set([...catalog.services.keys(), ...shadow.services.keys()])) {
@@ -46,7 +48,9 @@ export function plan({ catalog, config }: Parts, next: Config): Plan {
     const complete = new Set(catalog.views().flatMap((view) => (view.complete ? [view.registry] : [])));
     return {
       registries: sourceChanges(config, next),
-      unread: next.registries.map(({ name }) => name).filter((name) => !complete.has(name)),
+      unread: next.registries
+        .filter((registry) => !complete.has(registry.name) || !isKnown(config, registry))
+        .map(({ name }) => name),
       restart: checkReloadable(config, next),
       hosts: hosts.sort((a, b) => compareText(a.host, b.host)),
       lost: [...shadow.rejected(), ...shadow.dropped()]
@@ -58,18 +62,25 @@ export function plan({ catalog, config }: Parts, next: Config): Plan {
   }
 }
 
-function shadowCatalog(catalog: Catalog, next: Config): Catalog {
+/** What is known now, under another configuration. A registry of another type is another registry. */
+function shadowCatalog({ catalog, config }: Parts, next: Config): Catalog {
   const settings = catalogSettings(next);
-  const { istio } = next;
-  const shadow = new Catalog(settings, new VipAllocator(istio.vip === 'off' ? [] : parseRanges(istio.vip.ranges)));
+  const { vip } = next.istio;
+  const vips = new VipAllocator(vip === 'off' ? [] : parseRanges(vip.ranges));
+  const shadow = new Catalog(settings, vips, catalog.services);
   const views = shadow.configure(settings, registryPolicies(next));
-  for (const view of views) {
-    const listing = view.listing();
-    const known = catalog.views().find(({ registry }) => registry === view.registry);
-    listing.add([...(known?.services.values() ?? [])]);
-    listing.commit(cause('plan'));
+  for (const [index, registry] of next.registries.entries()) {
+    const listing = views[index]?.listing();
+    const known = isKnown(config, registry) ? viewOf(catalog, registry.name)?.services.values() : undefined;
+    const includes = nameFilter(registry.include, registry.exclude);
+    listing?.add([...(known ?? [])].filter(({ key }) => includes(key.name)));
+    listing?.commit(cause('plan'));
   }
   return shadow;
+}
+
+function isKnown(now: Config, { name, type }: RegistryConfig): boolean {
+  return now.registries.some((registry) => registry.name === name && registry.type === type);
 }
 
 /** A gone service that waits for its deletion is none any more. */

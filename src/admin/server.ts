@@ -34,6 +34,14 @@ interface Texts {
 
 const texts = { querystring: { type: 'object', properties: { q: { type: 'string' }, host: { type: 'string' } } } };
 
+/** Keys that a plan compares and never shows: secrets may stand there. */
+function isUnseen([first, second = '']: readonly string[]): boolean {
+  if (first === 'istio') return second === 'xds';
+  if (first === 'registries')
+    return !['name', 'host', 'namespace', 'locality', 'network', 'include', 'exclude'].includes(second);
+  return first === 'admin' || first === 'state' || first === 'log';
+}
+
 interface JournalTexts {
   readonly host?: string;
   readonly instance?: string;
@@ -121,10 +129,13 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
     const report = serviceReport(parts, request.params.host);
     return report ?? reply.code(404).send({ error: `no service has the host "${request.params.host}"` });
   });
-  // A browser sends this header with every POST of another site's page; the command line sends none.
+  // What asks for work is for this machine only: there is no other authentication. A browser sends its origin with every POST of a page; the command line sends none.
   server.addHook('onRequest', async (request, reply) => {
+    if (request.method !== 'POST') return;
     const { origin, host: own } = request.headers;
-    if (request.method === 'POST' && origin !== undefined && origin !== `http://${own}`)
+    if (!loopback.test(request.ip.replace(/^::ffff:/, '')))
+      await reply.code(403).send({ error: 'only from this machine: run pontoon there' });
+    else if (origin !== undefined && origin !== `http://${own}`)
       await reply.code(403).send({ error: `not for pages of ${origin}` });
   });
   server.addContentTypeParser('application/yaml', { parseAs: 'string' }, (_request, body, done) => done(null, body));
@@ -133,7 +144,7 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
     { schema: { body: text, querystring: { type: 'object', properties: { file: text } } } },
     async (request, reply) => {
       try {
-        return plan(parts, parseConfig(request.body, request.query.file ?? 'configuration', process.env));
+        return plan(parts, parseConfig(request.body, request.query.file ?? 'configuration', process.env, isUnseen));
       } catch (error) {
         if (!(error instanceof ConfigError)) throw error;
         return reply.code(422).send({ error: error.message });

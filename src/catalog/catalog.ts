@@ -4,6 +4,7 @@ import { reasonOf } from '#model/reason.js';
 import { serviceId } from '#model/service.js';
 import type { Contribution, ContributionTrace, RegistryPolicy } from '#policy/contribution.js';
 import { type Cause, cause as causeNow } from '#sources/contract.js';
+import { Claims, hostsOf } from './claims.js';
 import { type MeshDefaults, merge } from './merge.js';
 import { RegistryView, type ViewChange } from './view.js';
 import type { VipAllocator } from './vip.js';
@@ -41,12 +42,12 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   readonly services: ReadonlyMap<string, MeshService>;
   readonly #services = new Map<string, MeshService>();
   #settings: CatalogSettings;
+  readonly #remembered: ReadonlyMap<string, MeshService>;
   readonly #vips: VipAllocator;
   readonly #registries = new Map<string, { readonly view: RegistryView; readonly policy: RegistryPolicy }>();
   /** Service id → what it adds. */
   readonly #contributions = new Map<string, Contribution>();
-  /** Host → ids of the services that claim it, as their own or as an alias. */
-  readonly #claims = new Map<string, Set<string>>();
+  readonly #claims = new Claims((id) => this.#contributions.get(id));
   readonly #failed = new Map<string, RejectedService>();
   /** Host → services that do not get it. */
   readonly #collided = new Map<string, readonly RejectedService[]>();
@@ -58,8 +59,10 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   readonly #due = new Map<string, { readonly registry: string; readonly at: number }>();
   #ticking: NodeJS.Timeout | undefined;
 
-  constructor(settings: CatalogSettings, vips: VipAllocator) {
+  /** @param remembered services as they once were: an emptied one keeps their ports */
+  constructor(settings: CatalogSettings, vips: VipAllocator, remembered: ReadonlyMap<string, MeshService> = new Map()) {
     super();
+    this.#remembered = remembered;
     this.services = this.#services;
     this.#settings = settings;
     this.#vips = vips;
@@ -90,14 +93,8 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     for (const registry of new Set([...known.keys(), ...this.#registries.keys()]))
       this.#recompute(registry, this.#idsOf(registry), touched);
     this.#rebuild(touched, '', causeNow('configuration'));
+    this.#awaitTick();
     return this.views();
-  }
-
-  /** Registries that no complete listing has come from since the start. Event `complete` says when one has. */
-  incomplete(): string[] {
-    return this.views()
-      .filter(({ complete }) => !complete)
-      .map(({ registry }) => registry);
   }
 
   /** The registries' views, in the order of the configuration. */
@@ -139,6 +136,10 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     const touched = new Set<string>();
     this.#recompute(registry, ids, touched);
     this.#rebuild(touched, registry, cause);
+    this.#awaitTick();
+  }
+
+  #awaitTick(): void {
     if (this.#due.size > 0) this.#ticking ??= setTimeout(() => this.#tick(), tick - (Date.now() % tick)).unref();
   }
 
@@ -178,14 +179,11 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     for (const id of ids) {
       const before = hostsOf(this.#contributions.get(id));
       const after = hostsOf(this.#contribute(registry, id));
-      for (const host of before) if (!after.has(host)) this.#unclaim(host, id);
-      for (const host of after) this.#claim(host, id);
+      this.#claims.move(id, before, after);
       for (const host of [...before, ...after]) touched.add(host);
     }
     // Who holds a host decides about aliases, too.
-    for (const host of [...touched])
-      for (const id of this.#claims.get(host) ?? [])
-        for (const other of hostsOf(this.#contributions.get(id))) touched.add(other);
+    for (const host of [...touched]) for (const other of this.#claims.related(host)) touched.add(other);
   }
 
   /** Computes what a service adds, if anything. */
@@ -212,18 +210,6 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     }
   }
 
-  #claim(host: string, id: string): void {
-    const claims = this.#claims.get(host);
-    if (claims === undefined) this.#claims.set(host, new Set([id]));
-    else claims.add(id);
-  }
-
-  #unclaim(host: string, id: string): void {
-    const claims = this.#claims.get(host);
-    claims?.delete(id);
-    if (claims?.size === 0) this.#claims.delete(host);
-  }
-
   #rebuild(touched: ReadonlySet<string>, registry: string, cause: Cause): void {
     if (touched.size === 0) return;
     const added = [...touched].filter((host) => !this.#services.has(host) && this.#claims.has(host));
@@ -247,7 +233,8 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
       clearTimeout(this.#gone.get(host));
       this.#gone.delete(host);
       const vips = this.#vips.addresses(host);
-      this.#services.set(host, merge(host, [first, ...others], vips, this.#settings, known));
+      const before = known ?? this.#remembered.get(host);
+      this.#services.set(host, merge(host, [first, ...others], vips, this.#settings, before));
     } else if (known !== undefined) {
       // Emptied now, deleted later: proxies drain, and a service that comes back just fills again.
       this.#services.set(host, {
@@ -262,36 +249,15 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     }
   }
 
-  /**
-   * Who gives a host its endpoints, in the order of the configuration. Of several services of one registry the one that sorts first holds the host, unless a
-   * policy that names them gave it: then all do. An alias gives way to a host; of services that want one alias, those of the first host have it.
-   */
-  #holders(host: string): Contribution[] {
-    const claims = [...(this.#claims.get(host) ?? [])].sort(compareText);
-    const contributions = claims.flatMap((id) => this.#contributions.get(id) ?? []);
-    const owners = contributions.filter((one) => one.host === host);
-    const holders = owners.length > 0 ? this.#oneEach(owners) : this.#aliasHolders(host, contributions);
-    const losers = contributions.filter((one) => !holders.includes(one));
+  #holders(host: string): readonly Contribution[] {
+    const { holders, losers } = this.#claims.settle(host, this.#registries.keys());
     if (losers.length === 0) this.#collided.delete(host);
     else
       this.#collided.set(
         host,
-        losers.map((one) => collision(host, one, holders[0])),
+        losers.map((loser) => collision(host, loser, holders[0])),
       );
     return holders;
-  }
-
-  #oneEach(owners: readonly Contribution[]): Contribution[] {
-    return [...this.#registries.keys()].flatMap((registry) => {
-      const rivals = owners.filter(({ key }) => key.registry === registry);
-      const meant = rivals.filter(({ hostByName }) => hostByName);
-      return meant.length > 0 ? meant : rivals.slice(0, 1);
-    });
-  }
-
-  #aliasHolders(alias: string, contributions: readonly Contribution[]): Contribution[] {
-    const [first] = contributions.map(({ host }) => host).sort(compareText);
-    return first === undefined ? [] : this.#holders(first).filter(({ aliases }) => aliases.includes(alias));
   }
 
   #forget(host: string): void {
@@ -305,11 +271,6 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
 function lastTick(): number {
   const now = Date.now();
   return now - (now % tick);
-}
-
-/** A service's host and its aliases. */
-function hostsOf(contribution: Contribution | undefined): ReadonlySet<string> {
-  return new Set(contribution === undefined ? [] : [contribution.host, ...contribution.aliases]);
 }
 
 function collision(host: string, { key, host: own }: Contribution, holder: Contribution | undefined): RejectedService {

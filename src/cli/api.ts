@@ -27,7 +27,8 @@ export async function ask(options: ApiOptions, path: string, init: RequestInit =
   }
   const answer: unknown = await response.json().catch(() => undefined);
   if (response.ok) return answer;
-  const refusal = (answer as { error?: string } | undefined)?.error ?? `status ${response.status}`;
+  const { message, error } = (answer ?? {}) as { readonly message?: string; readonly error?: string };
+  const refusal = message ?? error ?? `status ${response.status}`;
   throw new CommandError(`${url} answered: ${refusal}`);
 }
 

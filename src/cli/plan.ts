@@ -22,6 +22,7 @@ export async function plan(options: ApiOptions & { readonly json?: boolean }): P
   const found = (await ask(options, path, { method: 'POST', headers, body: text })) as Plan;
   process.stdout.write(options.json ? `${JSON.stringify(found, null, 2)}\n` : report(found));
   if (hasChanges(found)) process.exitCode = changesStatus;
+  else if (found.unread.length > 0) process.exitCode = 1;
 }
 
 function hasChanges({ registries, hosts, restart, lost }: Plan): boolean {
@@ -30,12 +31,12 @@ function hasChanges({ registries, hosts, restart, lost }: Plan): boolean {
 }
 
 function report(found: Plan): string {
-  if (!hasChanges(found)) return 'nothing changes\n';
   const { registries, unread, restart, hosts, lost } = found;
   const lines: string[] = [];
   for (const [what, names] of Object.entries(registries))
     if (names.length > 0) lines.push(`registries ${what}: ${names.join(', ')}`);
   for (const name of unread) lines.push(`registry ${name} has not been read: what it would add is not known`);
+  if (!hasChanges(found)) return [...lines, 'nothing changes'].join('\n').concat('\n');
   if (restart !== undefined) lines.push(restart);
   for (const host of hosts) lines.push(...ofHost(host));
   for (const { id, reason } of lost) lines.push(`- ${id}: ${reason}`);

@@ -30,8 +30,8 @@ export async function run(options: { config: string }): Promise<void> {
     const reread = () => loadConfig(options.config);
     const pontoon = await startPontoon(config, log, reread);
     process.stdout.write(welcome(pontoon));
-    reloadOnChange(pontoon, options.config, reread, log);
     stopOnSignal(pontoon, log);
+    reloadOnChange(pontoon, options.config, reread, log);
   } catch (error) {
     log.fatal({ reason: reasonOf(error) }, 'cannot start');
     process.exitCode = 1;
@@ -50,10 +50,16 @@ function reloadOnChange(pontoon: Pontoon, file: string, reread: () => Config, lo
   process.on('SIGHUP', () => void reload());
   // The folder, since editors and Kubernetes replace files: by a rename, and by a symbolic link to another folder.
   let soon: NodeJS.Timeout | undefined;
-  watch(dirname(file), { persistent: false }, () => {
-    clearTimeout(soon);
-    soon = setTimeout(() => void reload(), settleMs);
-  }).on('error', (error) => log.warn({ reason: reasonOf(error) }, 'changes of the configuration are not noticed'));
+  const unwatched = (error: unknown) =>
+    log.warn({ reason: reasonOf(error) }, 'changes of the configuration are not noticed: send SIGHUP');
+  try {
+    watch(dirname(file), { persistent: false }, () => {
+      clearTimeout(soon);
+      soon = setTimeout(() => void reload(), settleMs);
+    }).on('error', unwatched);
+  } catch (error) {
+    unwatched(error);
+  }
 }
 
 function stopOnSignal(pontoon: Pontoon, log: Logger): void {

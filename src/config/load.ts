@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { closest, distance } from 'fastest-levenshtein';
-import { LineCounter, parseDocument, visit } from 'yaml';
+import { isPair, isScalar, LineCounter, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
 import { reasonOf } from '#model/reason.js';
 import { offsetOf, type Path } from './place.js';
@@ -49,8 +49,16 @@ export function loadConfig(file: string, environment: NodeJS.ProcessEnv = proces
   return parseConfig(text, file, environment);
 }
 
-/** Like {@link loadConfig}, of text that is there already. `file` is for messages and relative paths. */
-export function parseConfig(text: string, file: string, environment: NodeJS.ProcessEnv = {}): Config {
+/**
+ * Like {@link loadConfig}, of text that is there already. `file` is for messages and relative paths.
+ * @param mayExpand whether the value under these keys may be taken from the environment or a file; another one is an error
+ */
+export function parseConfig(
+  text: string,
+  file: string,
+  environment: NodeJS.ProcessEnv = {},
+  mayExpand: (keys: readonly string[]) => boolean = () => true,
+): Config {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
   const place = (offset: number) => {
@@ -79,11 +87,12 @@ export function parseConfig(text: string, file: string, environment: NodeJS.Proc
         message: `*${node.source} refers to an anchor that is not there: a text that begins with * stands in quotes`,
       });
     },
-    Scalar: (key, node) => {
-      if (key === 'key' || typeof node.value !== 'string') return;
+    Scalar: (key, node, above) => {
+      if (key === 'key' || typeof node.value !== 'string' || !isReference(node.value)) return;
       try {
+        const keys = above.flatMap((one) => (isPair(one) && isScalar(one.key) ? [String(one.key.value)] : []));
+        if (!mayExpand(keys)) throw new Error(`${node.value} cannot be looked up here`);
         const expanded = expand(node.value, dirname(file), environment);
-        if (expanded === node.value) return;
         secrets.push(expanded);
         node.value = expanded;
       } catch (error) {
@@ -108,6 +117,12 @@ export function parseConfig(text: string, file: string, environment: NodeJS.Proc
         .filter((issue) => !isSaid(issue));
   throw new ConfigError([...issues, ...found].sort((a, b) => a.line - b.line || a.column - b.column));
 }
+
+function isReference(text: string): boolean {
+  return text.startsWith('file:') || reference.test(text);
+}
+
+const reference = /\$\{[A-Za-z_][A-Za-z0-9_]*\}/;
 
 function expand(text: string, folder: string, environment: NodeJS.ProcessEnv): string {
   if (text.startsWith('file:')) {

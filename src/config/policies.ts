@@ -11,12 +11,13 @@ import {
   serviceCondition,
   serviceTemplate,
 } from '#policy/expression.js';
-import { templateOf } from '#policy/presets.js';
+import { hostName } from '#policy/naming.js';
+import { hostPresets, templateOf } from '#policy/presets.js';
 import { serviceFieldsOf } from '#policy/rules.js';
 import { duration, exportTo, share } from './fields.js';
 
 /** @param isValid checks a text without templates, which is the same for all services */
-export function template(
+function template(
   compile: (text: string) => unknown,
   variables: string,
   isValid: (text: string) => boolean = () => true,
@@ -42,6 +43,11 @@ export const ofService = (isValid?: (text: string) => boolean) =>
 export const ofInstance = (isValid?: (text: string) => boolean) =>
   template(instanceTemplate, 'those of host, and instance.{address, port, status, weight, zone, metadata}', isValid);
 
+/** For the reference: what `host` takes besides templates. */
+export const presetsText = `The hosts of other bridges: ${Object.entries(hostPresets)
+  .map(([name, { of }]) => `\`preset:${name}\` (${of})`)
+  .join(', ')}`;
+
 const protocol = z.enum(Object.keys(protocols) as [Protocol, ...Protocol[]]);
 const port = z.int().min(1).max(65_535);
 const globs = z.array(z.string().min(1));
@@ -51,7 +57,9 @@ const labelKey = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?\/)?[A-Za-z0-9]([-A-Za-z0-9_.]
 
 const service = {
   drop: z.literal(true).optional().meta({ description: 'Leaves the service out' }),
-  host: ofService().optional().meta({ description: 'Template of the host' }),
+  host: ofService()
+    .optional()
+    .meta({ description: `Template of the host. ${presetsText}` }),
   aliases: z
     .array(ofService())
     .optional()
@@ -75,6 +83,12 @@ const service = {
       }),
     )
     .min(1)
+    .superRefine((ports, context) => {
+      for (const [index, { name, number }] of ports.entries())
+        for (const field of ['name', 'number'] as const)
+          if (ports.findIndex((other) => other[field] === { name, number }[field]) < index)
+            context.addIssue({ code: 'custom', path: [index, field], message: `a second port has this ${field}` });
+    })
     .optional()
     .meta({ description: 'Service ports by rule' }),
   protocol: protocol.optional().meta({ description: 'What ports without a name speak, whatever the registry says' }),
@@ -123,6 +137,7 @@ const endpoint = {
         description: 'Grows to its weight in this time after its last change, where the registry says when that was',
       }),
     })
+    .refine(({ min = 1, max = min }) => min <= max, 'min is above max')
     .optional(),
   locality: ofInstance((text) => isLocality(text))
     .optional()
@@ -154,6 +169,9 @@ export const policy = z
       .optional()
       .superRefine((text, context) => {
         if (text === undefined) return;
+        for (const [, range = ''] of text.matchAll(/\bcidr\([^,()]+,\s*["']([^"']*)["']\s*\)/g))
+          if (!ipaddr.isValidCIDR(range))
+            context.addIssue({ code: 'custom', message: `"${range}" is not a range such as 10.1.0.0/16` });
         try {
           if (namesInstance(text)) instanceCondition(text);
           else serviceCondition(text);
@@ -177,6 +195,29 @@ export const policy = z
         message: `a policy whose condition names instance cannot say ${field}, which is the whole service's: take another policy for it`,
       });
   });
+
+/** An alias that is another policy's host would be lost. */
+export function checkAliases(policies: readonly z.output<typeof policy>[], context: z.RefinementCtx): void {
+  const hosts = new Map(policies.map(({ host }, index) => [host, index]));
+  for (const [index, { aliases = [] }] of policies.entries())
+    for (const [number, alias] of aliases.entries()) {
+      const other = hosts.get(alias);
+      // With a template in it it may be another one for each service.
+      if (other === undefined || alias.includes('{{')) continue;
+      const path = [index, 'aliases', number];
+      const message = `"${alias}" is policies[${other}].host already: an alias gives way to a host`;
+      context.addIssue({ code: 'custom', path, message });
+    }
+}
+
+/** Whether a host without templates can be one; a preset is a template. */
+export function isHost(text: string): boolean {
+  try {
+    return text.startsWith('preset:') || hostName(text) !== '';
+  } catch {
+    return false;
+  }
+}
 
 function isAddress(text: string): boolean {
   try {

@@ -5,7 +5,7 @@ import { dnsLabel } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
 import { reasonOf } from '#model/reason.js';
 import { duration, exportTo, hostPort } from './fields.js';
-import { networks, ofInstance, ofService, policy } from './policies.js';
+import { checkAliases, isHost, networks, ofInstance, ofService, policy, presetsText } from './policies.js';
 
 /** The keys that registries of every type have, with `type` and the adapter's own beside them. */
 const common = {
@@ -13,7 +13,9 @@ const common = {
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'expected letters, digits, dots, dashes and underscores')
     .meta({ description: 'Identity of all that is read from this registry' }),
-  host: ofService().optional().meta({ description: 'Template of the host that a service gets in the mesh' }),
+  host: ofService(isHost)
+    .optional()
+    .meta({ description: `Template of the host that a service gets in the mesh. ${presetsText}` }),
   namespace: ofService((text) => dnsLabel.test(text))
     .optional()
     .meta({ description: 'Template of the Istio namespace; istio.namespace unless set' }),
@@ -85,6 +87,7 @@ export const configSchema = z
       }),
     policies: z
       .array(policy)
+      .superRefine(checkAliases)
       .default([])
       .meta({ description: 'Top to bottom; of those that match, the last that sets a field wins' }),
     networks: networks.default({}).meta({ description: 'Networks by name' }),

@@ -47,7 +47,7 @@ interface TypeInfo<Type extends ResourceType> {
   readonly encode: (body: ResourceBodies[Type]) => Uint8Array;
 }
 
-export const resourceTypes: { readonly [Type in ResourceType]: TypeInfo<Type> } = {
+const resourceTypes: { readonly [Type in ResourceType]: TypeInfo<Type> } = {
   ServiceEntry: {
     urls: ['networking.istio.io/v1/ServiceEntry', 'networking.istio.io/v1alpha3/ServiceEntry'],
     bodyUrl: 'type.googleapis.com/istio.networking.v1alpha3.ServiceEntry',

@@ -1,5 +1,6 @@
 import { addressKind, dnsLabel, parseAddress, parsePort, short } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
+import { endpointPlace } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
 import type { Rejection } from '#model/service.js';
 import { type ServiceEntry, ServiceEntry_Resolution, type WorkloadEntry } from '#proto/istio/networking.js';
@@ -29,7 +30,7 @@ export function checkServiceEntry(resource: IstioResource<'ServiceEntry'>): Chec
   const endpoints = body.endpoints.filter((endpoint) => {
     const errors = endpointErrors(endpoint, body);
     if (errors.length === 0) return true;
-    rejected.push({ record: `endpoint ${short(endpoint.address)}`, reason: errors.join('; ') });
+    rejected.push({ record: `endpoint ${short(endpointPlace(endpoint))}`, reason: errors.join('; ') });
     return false;
   });
   return { resource: rejected.length === 0 ? resource : { ...resource, body: { ...body, endpoints } }, rejected };

@@ -1,5 +1,4 @@
-import type { MeshPort, MeshService } from '#model/mesh.js';
-import { type Endpoint, endpointKey } from '#model/mesh.js';
+import { type Endpoint, endpointKey, endpointPlace, type MeshPort, type MeshService } from '#model/mesh.js';
 
 /** A change of one endpoint, and why. */
 export interface EndpointChange {
@@ -74,10 +73,10 @@ function endpointChanges(
     const was = known.get(key);
     known.delete(key);
     const text = was === undefined ? 'added' : difference(was, endpoint);
-    if (text !== '') changes.push({ endpoint: place(endpoint), text });
+    if (text !== '') changes.push({ endpoint: endpointPlace(endpoint), text });
   }
   for (const endpoint of known.values())
-    changes.push({ endpoint: place(endpoint), text: `removed: ${whyGone(endpoint)}` });
+    changes.push({ endpoint: endpointPlace(endpoint), text: `removed: ${whyGone(endpoint)}` });
   return changes;
 }
 
@@ -95,8 +94,4 @@ function difference(was: Endpoint, is: Endpoint): string {
     .filter(([, a, b]) => a !== b)
     .map(([name, a, b]) => `${name} ${a} → ${b}`)
     .join(', ');
-}
-
-function place({ address, ports }: Endpoint): string {
-  return `${address}:${[...new Set(Object.values(ports))].join(',')}`;
 }

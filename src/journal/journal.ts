@@ -17,13 +17,17 @@ export interface JournalQuery {
   readonly limit?: number | undefined;
 }
 
-/** Entries that are kept. */
+/** Entries that are kept, and changes of endpoints in them. */
 const longest = 10_000;
+const mostEndpoints = 200_000;
 
 /** The last transitions of hosts and registries, each with its cause; bounded, and on disk where there is a directory for it. */
 export class Journal {
-  /** Oldest first; at most twice {@link longest}, and cut to it then. */
+  /** Oldest first; cut when there are twice as many as are kept. */
   #entries: Entry[];
+  #endpoints: number;
+  /** Registries whose first complete listing since the start has come. */
+  readonly #listed = new Set<string>();
   readonly #catalog: Catalog;
   readonly #file: JournalFile | undefined;
 
@@ -32,6 +36,7 @@ export class Journal {
     this.#catalog = catalog;
     this.#file = file;
     this.#entries = file?.load(longest) ?? [];
+    this.#endpoints = endpointsOf(this.#entries);
     catalog.on('change', (change) => this.#changed(change));
   }
 
@@ -57,6 +62,14 @@ export class Journal {
   #changed({ before, registry, cause }: CatalogChange): void {
     // Steps of a warm-up follow from what is noted.
     if (cause.what === 'warm-up') return;
+    const view = this.#catalog.views().find((one) => one.registry === registry);
+    if (view?.complete === true && !this.#listed.has(registry)) {
+      // What is there at a start would drown what changed before it.
+      this.#listed.add(registry);
+      const text = `read for the first time: ${view.services.size} services`;
+      this.#add({ at: Date.now(), host: '', registry, cause: cause.what, text, endpoints: [] });
+      return;
+    }
     for (const [host, was] of before) {
       const is = this.#catalog.services.get(host);
       const entry = hostEntry(was, is, (endpoint) => this.#whyGone(endpoint, was, cause.what));
@@ -71,18 +84,45 @@ export class Journal {
       const left = this.#catalog.contribution(serviceId(key))?.leftOut.find(({ record }) => ids.has(record));
       if (left !== undefined) return left.reason;
     }
-    return cause === 'configuration'
-      ? 'by the configuration'
-      : `no longer in ${origins.map(({ registry }) => registry).join(', ')}`;
+    if (cause === 'configuration') return 'by the configuration';
+    const registries = [...new Set(origins.map(({ registry }) => registry))];
+    const holds = registries.filter((registry) => this.#holds(registry, service, ids));
+    if (holds.length > 0)
+      return `${holds.join(', ')} has it still, and it is not needed or reached directly: see explain`;
+    return `no longer in ${registries.join(', ')}`;
+  }
+
+  #holds(registry: string, service: MeshService | undefined, ids: ReadonlySet<string>): boolean {
+    const view = this.#catalog.views().find((one) => one.registry === registry);
+    const known = (service?.origins ?? []).flatMap((key) => view?.services.get(serviceId(key)) ?? []);
+    return known.some(({ instances }) => instances.some(({ id }) => ids.has(id)));
+  }
+
+  #cut(): void {
+    this.#entries = this.#entries.slice(-longest);
+    this.#endpoints = endpointsOf(this.#entries);
+    while (this.#endpoints > mostEndpoints) {
+      const dropped = this.#entries.splice(0, Math.ceil(this.#entries.length / 10));
+      this.#endpoints -= endpointsOf(dropped);
+    }
   }
 
   #add(entry: Entry): void {
     this.#entries.push(entry);
-    if (this.#entries.length >= 2 * longest) this.#entries = this.#entries.slice(-longest);
+    this.#endpoints += entry.endpoints.length;
+    if (this.#entries.length >= 2 * longest || this.#endpoints >= 2 * mostEndpoints) this.#cut();
     this.#file?.append(entry);
   }
 }
 
+function endpointsOf(entries: readonly Entry[]): number {
+  return entries.reduce((sum, { endpoints }) => sum + endpoints.length, 0);
+}
+
+/** @param endpoint `address:port`, with several ports as a list */
 function isAt(endpoint: string, wanted: string): boolean {
-  return endpoint === wanted || endpoint.slice(0, endpoint.lastIndexOf(':')) === wanted;
+  const colon = endpoint.lastIndexOf(':');
+  const address = endpoint.slice(0, colon);
+  const ports = endpoint.slice(colon + 1).split(',');
+  return wanted === address || ports.some((port) => wanted === `${address}:${port}`);
 }

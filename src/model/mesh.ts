@@ -65,3 +65,8 @@ export function endpointKey(endpoint: Pick<Endpoint, 'address' | 'ports'>): stri
   const ports = Object.keys(endpoint.ports).sort();
   return `${endpoint.address} ${ports.map((name) => `${name}=${endpoint.ports[name]}`).join(' ')}`;
 }
+
+/** `address:port`, for people; of several ports all of them. */
+export function endpointPlace({ address, ports }: Pick<Endpoint, 'address' | 'ports'>): string {
+  return `${address}:${[...new Set(Object.values(ports))].join(',')}`;
+}

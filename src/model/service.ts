@@ -105,5 +105,6 @@ export interface RegistryService {
 /** One string that identifies the service; sorts like its parts. `*` stands where a name alone has neither group nor version. */
 export function serviceId(key: ServiceKey | ServiceName): string {
   const { registry, namespace, group, name, version } = { group: '*', version: '*', ...key };
-  return [registry, namespace, group, name, version].map(encodeURIComponent).join('/');
+  // Half a surrogate pair cannot be encoded.
+  return [registry, namespace, group, name, version].map((part) => encodeURIComponent(part.toWellFormed())).join('/');
 }

@@ -1,5 +1,6 @@
 import { compareText, type Endpoint, endpointKey } from '#model/mesh.js';
 import type { Protocol } from '#model/protocol.js';
+import { reasonOf } from '#model/reason.js';
 import type { Instance, RegistryService, Rejection, ServiceKey } from '#model/service.js';
 import type { ServiceKind } from '#sources/contract.js';
 import { type EndpointSettings, EndpointSteps } from './endpoint.js';
@@ -124,6 +125,7 @@ export class RegistryPolicy {
     const endpoints: Endpoint[] = [];
     const leftOut: Rejection[] = [];
     const places = new Set<string>();
+    const keys = new Set<string>();
     let until: number | undefined;
     for (const instance of newestFirst(service.instances)) {
       const leave = (reason: string): void => void leftOut.push({ record: instance.id, reason });
@@ -140,7 +142,9 @@ export class RegistryPolicy {
           trace: trace === undefined ? undefined : (step) => trace.instance(instance.id, step),
         });
         if ('reason' in made) leave(made.reason);
+        else if (keys.has(endpointKey(made.endpoint))) leave('another instance is dialled at this address and port');
         else {
+          keys.add(endpointKey(made.endpoint));
           endpoints.push(made.endpoint);
           if (made.until !== undefined) until = Math.min(made.until, until ?? made.until);
         }
@@ -156,7 +160,12 @@ export class RegistryPolicy {
       hostByName: ownHost !== undefined && verdict.hostByName,
       aliases: (aliases?.value ?? []).flatMap((alias) => {
         const text = fill(alias, aliases?.rule ?? '');
-        return text === undefined ? [] : [hostName(text)];
+        try {
+          return text === undefined ? [] : [hostName(text)];
+        } catch (error) {
+          unused.push({ record: 'the service', reason: `${aliases?.rule}: ${reasonOf(error)}` });
+          return [];
+        }
       }),
       namespace: fill(namespace?.value, namespace?.rule ?? '') ?? fill(this.settings.namespace, 'namespace'),
       exportTo: exportTo?.value,
@@ -180,7 +189,7 @@ export class RegistryPolicy {
 
 /** A condition or template of the configuration that this record gives no value to. */
 function failure(record: string, rule: string): Rejection {
-  return { record, reason: `${rule} names a key that is not there: it has no effect here` };
+  return { record, reason: `${rule} has no value here, as for a key that is not there: it has no effect` };
 }
 
 function scopeOf(service: ServiceScope, instance: Instance): InstanceScope {

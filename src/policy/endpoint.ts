@@ -66,7 +66,7 @@ export class EndpointSteps {
     const slow = chosen.weight?.value.slowStart;
     const slowStart =
       slow === undefined || instance.changedAt === 0 ? undefined : { since: instance.changedAt, length: slow };
-    const warm = warmth(instance.warmup ?? slowStart, now);
+    const warm = warmth(slowStart ?? instance.warmup, now);
     const weight = meshWeight(instance.weight * warm.share * (chosen.weight?.value.share ?? 1), kind.nominalWeight);
     trace?.({
       step: 'weight',

@@ -1,4 +1,4 @@
-import { compareText, type Endpoint, endpointKey, type MeshPort } from '#model/mesh.js';
+import { compareText, type Endpoint, endpointKey, endpointPlace, type MeshPort } from '#model/mesh.js';
 import type { Rejection } from '#model/service.js';
 import { boundedWeight } from './weight.js';
 
@@ -32,20 +32,26 @@ export function behindGateways(
   for (const endpoint of endpoints) {
     const { network } = endpoint;
     if (network === undefined || (networks[network]?.gateways ?? []).length === 0) direct.push(endpoint);
-    else behind.set(network, [...(behind.get(network) ?? []), endpoint]);
+    else {
+      const others = behind.get(network);
+      if (others === undefined) behind.set(network, [endpoint]);
+      else others.push(endpoint);
+    }
   }
   if (behind.size === 0) return { endpoints, unreachable: [] };
   const unreachable: Rejection[] = [];
   for (const [network, hidden] of behind) {
     const gateways = networks[network]?.gateways ?? [];
-    const made = gateways.flatMap((gateway) => entrance(gateway, hidden, gateways.length, ports, port) ?? []);
-    direct.push(...made);
-    if (made.length === 0)
-      for (const { address } of hidden)
-        unreachable.push({
-          record: address,
-          reason: `network ${network} is behind its gateways, and no port of theirs is known for this service: set gatewayPort by a policy`,
-        });
+    direct.push(...gateways.flatMap((gateway) => entrance(gateway, hidden, gateways.length, ports, port) ?? []));
+    for (const one of ports) {
+      if (gateways.some((gateway) => numberAt(gateway, one, port) !== undefined)) continue;
+      for (const endpoint of hidden)
+        if (one.name in endpoint.ports)
+          unreachable.push({
+            record: endpointPlace(endpoint),
+            reason: `network ${network} is behind its gateways, and no port of theirs is known for ${one.name}: set gatewayPort by a policy`,
+          });
+    }
   }
   return { endpoints: direct.sort((a, b) => compareText(endpointKey(a), endpointKey(b))), unreachable };
 }
@@ -58,21 +64,25 @@ function entrance(
   port: number | undefined,
 ): Endpoint | undefined {
   const dialled: Record<string, number> = {};
-  for (const { name, protocol } of ports) {
-    if (!hidden.some((endpoint) => name in endpoint.ports)) continue;
-    const number = port ?? (namesItsHost.has(protocol) ? gateway.port : undefined);
-    if (number !== undefined) dialled[name] = number;
+  for (const one of ports) {
+    const number = numberAt(gateway, one, port);
+    if (number !== undefined && hidden.some((endpoint) => one.name in endpoint.ports)) dialled[one.name] = number;
   }
-  if (Object.keys(dialled).length === 0) return undefined;
-  const weight = hidden.reduce((sum, endpoint) => sum + endpoint.weight, 0) / count;
+  const served = hidden.filter((endpoint) => Object.keys(dialled).some((name) => name in endpoint.ports));
+  if (served.length === 0) return undefined;
+  const weight = served.reduce((sum, endpoint) => sum + endpoint.weight, 0) / count;
   return {
     address: gateway.address,
     ports: dialled,
     weight: boundedWeight(Math.round(weight)),
-    draining: hidden.every(({ draining }) => draining),
-    locality: gateway.locality ?? hidden[0]?.locality,
+    draining: served.every(({ draining }) => draining),
+    locality: gateway.locality ?? served[0]?.locality,
     network: undefined,
     labels: {},
-    origins: hidden.flatMap(({ origins }) => origins),
+    origins: served.flatMap(({ origins }) => origins),
   };
+}
+
+function numberAt(gateway: EdgeGateway, { protocol }: MeshPort, port: number | undefined): number | undefined {
+  return port ?? (namesItsHost.has(protocol) ? gateway.port : undefined);
 }

@@ -12,10 +12,11 @@ export function preferred(contributions: readonly Contribution[]): readonly Cont
   if (preference === 'merge') return contributions;
   const counted: Contribution[] = [];
   let count = 0;
-  for (const contribution of contributions) {
+  for (const registry of new Set(contributions.map(({ key }) => key.registry))) {
     if (count >= preference.first.least) break;
-    counted.push(contribution);
-    count += contribution.endpoints.length;
+    const own = contributions.filter(({ key }) => key.registry === registry);
+    counted.push(...own);
+    for (const { endpoints } of own) count += endpoints.filter(({ draining }) => !draining).length;
   }
   return counted;
 }

@@ -96,10 +96,11 @@ export class Supervisor {
       this.#runs++;
       const run = { isOver: false };
       try {
-        await this.#source.run(this.#output(run), signal);
+        await this.#source.run(this.#output(run), signal).finally(() => {
+          run.isOver = true;
+        });
         if (!signal.aborted) throw new Error('the source ended without being asked to');
       } catch (error) {
-        run.isOver = true;
         if (signal.aborted) break;
         this.#failed(asError(error));
         if (this.#changedAt !== changedBefore) backoff = factory.next();

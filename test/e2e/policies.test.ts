@@ -45,7 +45,9 @@ policies:
   - { when: instance.metadata.tier == "b", weight: { share: 50% }, labels: { set: { track: canary }, drop: [tier] } }
   - { when: 'cidr(instance.address, "10.3.0.0/16")', network: three, locality: cn/sh/three, serviceAccount: spiffe-three }
   - { when: instance.address == "10.4.1.2", health: drop }
-networks: { far: { cidrs: [10.4.4.0/24], gateways: [{ address: 203.0.113.9, port: 80 }] } }
+  - { when: registry.name == "eureka" && service.name == "PAY", metadata: { rename: { tier: stage }, map: { stage: { a: alpha } } } }
+  - { when: registry.name == "nacos" && service.name == "carts", host: "preset:name", weight: { max: 30 } }
+networks: { far: { cidrs: [10.4.2.0/24, 10.4.4.0/24], gateways: [{ address: 203.0.113.9, port: 80 }] } }
 `;
 
 describe('policies, explain and plan: twenty services in four registries', function () {
@@ -150,6 +152,12 @@ describe('policies, explain and plan: twenty services in four registries', funct
     expect(await entry('users.eureka')).to.include({ location: 'MESH_INTERNAL' });
     const [first, second] = await endpoints('users.eureka');
     expect([first?.labels, second?.labels]).to.deep.equal([{ tier: 'a' }, { track: 'canary' }]);
+    expect((await endpoints('pay.eureka'))[0]?.labels).to.deep.equal({ stage: 'alpha' });
+    expect((await endpoints('carts')).map(({ weight }) => weight)).to.deep.equal([30, 30]);
+    // Behind its network's gateway.
+    expect(await endpoints('carts.service.consul')).to.deep.equal([
+      { address: '203.0.113.9', ports: { http: 80 }, weight: 150 },
+    ]);
     expect((await endpoints('users.dubbo'))[0]).to.deep.include({
       network: 'three',
       locality: 'cn/sh/three',

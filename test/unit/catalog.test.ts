@@ -262,7 +262,7 @@ describe('catalog', () => {
     list(views[0]);
     list(views[0]);
     expect(complete).to.deep.equal(['a']);
-    expect(catalog.incomplete()).to.deep.equal(['b']);
+    expect(catalog.views().map((view) => view.complete)).to.deep.equal([true, false]);
   });
 });
 

@@ -79,7 +79,7 @@ istio: { xds: [{ listen: "127.0.0.1:${await freePort()}" }], vip: off }
     health     drop → drop   [health table]
   10.0.9.3:8080 (10.0.9.3:8080): gets no traffic: status serve, by policies[1].health
     health     serve → drop   [policies[1].health]
-  instances[3]: cannot be used: address "no address" is neither an IP address nor a DNS name
+  services.yaml:7:9: cannot be used: address "no address" is neither an IP address nor a DNS name
 `);
   });
 

@@ -72,6 +72,37 @@ describe('journal', () => {
     expect(hosts({ limit: 1 })).to.deep.equal(['']);
   });
 
+  it('has one entry for what a registry holds at the start', () => {
+    const { journal, view } = scene();
+    const listing = view.listing();
+    listing.add([service('orders', [instance('10.0.0.1', 80)]), service('carts', [])]);
+    listing.commit(cause('poll'));
+    expect(told(journal.query({}))).to.deep.equal([['read for the first time: 2 services', 'poll']]);
+    view.update([service('orders', [])], [], cause('push'));
+    expect(told(journal.query({ instance: '10.0.0.1:80' }))).to.have.length(1);
+  });
+
+  it('finds an endpoint by each of its ports', () => {
+    const { journal, view } = scene();
+    const ports = [80, 8443].map((number) => ({ name: `p${number}`, protocol: 'http' as const, number }));
+    view.update([service('orders', [instance('10.0.0.1', 80, { ports })])], [], cause('poll'));
+    for (const asked of ['10.0.0.1', '10.0.0.1:80', '10.0.0.1:8443'])
+      expect(journal.query({ instance: asked })).to.have.length(1);
+    expect(journal.query({ instance: '10.0.0.1:443' })).to.deep.equal([]);
+  });
+
+  it('is bounded by what its entries hold', () => {
+    const { journal, view } = scene();
+    for (let round = 1; round <= 60; round++) {
+      const instances = Array.from({ length: 10_000 }, (_, index) =>
+        instance(`10.${index >> 8}.${index & 255}.1`, 80, { weight: round }),
+      );
+      view.update([service('orders', instances)], [], cause('poll'));
+    }
+    const held = journal.query({ limit: 1_000 }).reduce((sum, { endpoints }) => sum + endpoints.length, 0);
+    expect(held).to.be.within(150_000, 400_000);
+  }).timeout(60_000);
+
   it('notes nothing where nothing changed, and stays bounded', () => {
     const { journal, view } = scene();
     for (let round = 0; round < 3; round++)

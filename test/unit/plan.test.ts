@@ -92,6 +92,26 @@ log: { level: debug }
     );
   });
 
+  it('knows what is not even read any more', async () => {
+    const { out } = await plan(base.replace('path: ', 'exclude: [users], path: '));
+    expect(out).to.include('registries restarted: local\n');
+    expect(out).to.include('- users: removed');
+  });
+
+  it('does not say that nothing changes where it cannot tell', async () => {
+    const absent = base.replace('}]\nadmin', '}, { name: absent, type: file, path: /nope.yaml }]\nadmin');
+    expect((await plan(absent)).out).to.include('registry absent has not been read');
+  });
+
+  it('gives nothing away that the daemon could look up', async () => {
+    process.env.PONTOON_TEST_SECRET = 'hunter2';
+    for (const reference of ['${PONTOON_TEST_SECRET}', 'file:/etc/hostname']) {
+      const { code, out } = await plan(`${base}policies: [{ namespace: "${reference}" }]`);
+      expect(code).to.equal(1);
+      expect(out).to.include('cannot be looked up here').and.not.include('hunter2');
+    }
+  });
+
   it('changes nothing', async () => {
     const services = (await (await fetch(`${pontoon.adminUrl}/api/v1/services`)).json()) as { host: string }[];
     expect(services.map(({ host }) => host)).to.deep.equal(['carts', 'orders', 'users']);
@@ -102,6 +122,22 @@ log: { level: debug }
     expect(JSON.parse(out)).to.deep.include({
       lost: [{ id: 'local///carts/', reason: 'left out by policies[0].drop' }],
     });
+  });
+
+  it('sees no change in a service that has lost its instances', async () => {
+    const list = (instances: string) =>
+      writeFileSync(path('services.yaml'), `services: [{ name: ledger, instances: [${instances}] }]`);
+    const endpoints = async () => {
+      const found = (await (await fetch(`${pontoon.adminUrl}/api/v1/services/ledger`)).json()) as {
+        endpoints?: unknown[];
+      };
+      return found.endpoints?.length;
+    };
+    list('{ address: 10.0.0.9, port: 1, metadata: { protocol: grpc } }');
+    await until('there', async () => (await endpoints()) === 1);
+    list('');
+    await until('emptied', async () => (await endpoints()) === 0);
+    expect(await plan(base)).to.deep.equal({ code: 0, out: 'nothing changes\n' });
   });
 
   it('names file, line and column of a mistake', async () => {

@@ -1,3 +1,4 @@
+import { mock } from 'node:test';
 import { expect } from 'chai';
 import { Catalog } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
@@ -234,9 +235,9 @@ policies:
     expect(
       catalog.contribution('r///orders/')?.unused.map(({ record, reason }) => `${record}: ${reason}`),
     ).to.deep.equal([
-      'the service: policies[1].when names a key that is not there: it has no effect here',
-      'the service: policies[2].host names a key that is not there: it has no effect here',
-      '2 of 2 instances: policies[0].when names a key that is not there: it has no effect here',
+      'the service: policies[1].when has no value here, as for a key that is not there: it has no effect',
+      'the service: policies[2].host has no value here, as for a key that is not there: it has no effect',
+      '2 of 2 instances: policies[0].when has no value here, as for a key that is not there: it has no effect',
     ]);
   });
 
@@ -292,6 +293,87 @@ policies: [${policies}]`;
     expect(hosts('first', [])).to.deep.equal(['10.0.1.1']);
     expect(hosts('{ first: { least: 2 } }', ['10.0.0.1'])).to.deep.equal(['10.0.0.1', '10.0.1.1']);
     expect(hosts('{ first: { least: 2 } }', ['10.0.0.1', '10.0.0.2'])).to.deep.equal(['10.0.0.1', '10.0.0.2']);
+  });
+
+  it('say which ports cannot be reached behind a gateway, and weigh only what it serves', () => {
+    const port = (protocol: 'http' | 'tcp', number: number) => ({ ports: [{ name: '', protocol, number }] });
+    const { mesh } = scene(
+      'networks: { far: { cidrs: [10.9.0.0/16], gateways: [{ address: 203.0.113.7, port: 80 }] } }',
+      {
+        r: [
+          service('orders', [instance('10.9.0.1', 1, port('http', 8080)), instance('10.9.0.2', 1, port('tcp', 9000))]),
+        ],
+      },
+    );
+    expect(mesh('orders.test').endpoints.map(({ ports, weight }) => [ports, weight])).to.deep.equal([
+      [{ http: 80 }, 100],
+    ]);
+    expect(mesh('orders.test').unreachable.map(({ record }) => record)).to.deep.equal(['10.9.0.2:9000']);
+  });
+
+  it('count registries, not services, where the first one is preferred, and nothing that drains', () => {
+    const joined = 'policies: [{ when: service.name != "", host: all.mesh, prefer: first }]';
+    const both = scene(joined, { r: [one('a'), one('b', {}, '10.0.0.2')], q: [inQ(one('c', {}, '10.0.0.3'))] });
+    expect(both.mesh('all.mesh').endpoints.map(({ address }) => address)).to.deep.equal(['10.0.0.1', '10.0.0.2']);
+    const draining = scene(joined, { r: [one('a', { status: 'drain' })], q: [inQ(one('c', {}, '10.0.0.3'))] });
+    expect(draining.mesh('all.mesh').endpoints).to.have.length(2);
+  });
+
+  it('give an alias all endpoints of its host, whichever registry asked for it', () => {
+    const { mesh } = scene('policies: [{ when: registry.name == "q", aliases: [orders.old] }]', {
+      r: [one('orders')],
+      q: [inQ(one('orders', {}, '10.0.0.2'))],
+    });
+    expect(mesh('orders.old').endpoints).to.deep.equal(mesh('orders.test').endpoints);
+  });
+
+  it('lose an alias that can be none, and nothing else', () => {
+    const more = { metadata: { alias: 'x.svc.cluster.local' } };
+    const { mesh, catalog } = scene('policies: [{ aliases: ["{{ service.metadata.alias }}"] }]', {
+      r: [service('orders', [instance('10.0.0.1', 1)], more)],
+    });
+    expect(mesh('orders.test').endpoints).to.have.length(1);
+    expect(catalog.contribution('r///orders/')?.unused[0]?.reason).to.include(
+      'policies[0].aliases: host "x.svc.cluster.local" lies',
+    );
+  });
+
+  it('make one endpoint of instances that are dialled at one place', () => {
+    const { mesh, catalog } = scene('policies: [{ ports: [{ name: http, number: 80, target: 9100 }] }]', {
+      r: [service('orders', [instance('10.0.0.1', 1), instance('10.0.0.1', 2)])],
+    });
+    expect(mesh('orders.test').endpoints).to.have.length(1);
+    expect(catalog.contribution('r///orders/')?.leftOut[0]?.reason).to.include('another instance is dialled');
+  });
+
+  it('go before the registry about growing slowly', () => {
+    const since = Date.now() - 130_000;
+    const more = { changedAt: since, warmup: { since, length: 600_000 } };
+    const weight = (policies: string) =>
+      scene(policies, { r: [one('orders', more)] }).mesh('orders.test').endpoints[0]?.weight;
+    expect(weight('')).to.equal(25);
+    expect(weight('policies: [{ weight: { slowStart: 60s } }]')).to.equal(100);
+  });
+
+  it('grow slowly from a new configuration on, too', () => {
+    mock.timers.enable({ apis: ['Date', 'setTimeout'], now: 1_000_000_000 });
+    try {
+      const { catalog, mesh } = scene('', { r: [one('orders', { changedAt: Date.now() })] });
+      const config = parseConfig(
+        'registries: [{ name: r, type: file, path: x }]\npolicies: [{ weight: { slowStart: 100s } }]',
+        'p.yaml',
+      );
+      const settings = { namespace: 'pontoon', exportTo: ['*'], grace: 10 };
+      catalog.configure(settings, [
+        new RegistryPolicy({ name: 'r', type: 'test', kinds: plainKinds }, new PolicyList(config.policies)),
+      ]);
+      expect(mesh('orders.test').endpoints[0]?.weight).to.equal(5);
+      for (let passed = 0; passed < 100; passed += 5) mock.timers.tick(5_000);
+      expect(mesh('orders.test').endpoints[0]?.weight).to.equal(100);
+      catalog.close();
+    } finally {
+      mock.timers.reset();
+    }
   });
 
   it('know the hosts of other bridges', () => {

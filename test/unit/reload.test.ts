@@ -1,13 +1,17 @@
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { pino } from 'pino';
-import type { RegistryReport, ServiceReport } from '#admin/report.js';
+import type { RegistryReport, ServiceReport, ServiceSummary } from '#admin/report.js';
 import { loadConfig, parseConfig } from '#config/load.js';
 import { freePort } from '#test/servers/ports.js';
 import { until } from '#test/servers/probes.js';
 import { type Pontoon, startPontoon } from '../../src/main.js';
+
+const cli = fileURLToPath(new URL('../../src/cli/pontoon.js', import.meta.url));
 
 function services(address: string, ...names: readonly string[]): string {
   return `services:\n${names.map((name) => `  - { name: ${name}, instances: [{ address: ${address}, port: 8080 }] }\n`).join('')}`;
@@ -103,5 +107,56 @@ describe('a new configuration at run time', () => {
     writeFileSync(path('pontoon.yaml'), `registries:\n${a}\n${b}\n${ports}\n`);
     expect(await (await reload()).json()).to.deep.include({ added: ['b'] });
     expect((await reload({ origin: 'http://elsewhere.example' })).status).to.equal(403);
+  });
+});
+
+describe('pontoon run', function () {
+  this.timeout(60_000);
+  const folder = mkdtempSync(join(tmpdir(), 'pontoon-run-'));
+  after(() => rmSync(folder, { recursive: true }));
+
+  it('takes its configuration over when the file changes, and on SIGHUP, and keeps the old one over a bad one', async () => {
+    // A link, as in a ConfigMap: what stands behind it can change unnoticed.
+    const file = join(folder, 'pontoon.yaml');
+    const behind = join(mkdtempSync(join(folder, 'data-')), 'pontoon.yaml');
+    symlinkSync(behind, file);
+    writeFileSync(join(folder, 'a.yaml'), services('10.0.0.1', 'orders'));
+    const [admin, xds] = [await freePort(), await freePort()];
+    const write = (host: string) => {
+      writeFileSync(
+        behind,
+        `registries: [{ name: a, type: file, path: ${join(folder, 'a.yaml')}, host: ${host} }]
+admin: { listen: "127.0.0.1:${admin}" }
+istio: { xds: [{ listen: "127.0.0.1:${xds}" }] }
+`,
+      );
+    };
+    const linkAnew = () => {
+      symlinkSync(behind, `${file}.new`);
+      renameSync(`${file}.new`, file);
+    };
+    const served = async (): Promise<string[]> => {
+      const list = (await (await fetch(`http://127.0.0.1:${admin}/api/v1/services`)).json()) as ServiceSummary[];
+      return list.filter(({ gone }) => !gone).map(({ host }) => host);
+    };
+    write('one.mesh');
+    const child = spawn(process.execPath, [cli, 'run', '-c', file], { stdio: 'pipe' });
+    let log = '';
+    for (const output of [child.stdout, child.stderr]) output.on('data', (chunk) => (log += chunk));
+    try {
+      await until('started', async () => (await served()).includes('one.mesh'));
+      write('two.mesh');
+      linkAnew();
+      await until('taken over', async () => (await served()).includes('two.mesh'));
+      write('"{{ service.nme }}"');
+      linkAnew();
+      await until('refused', () => log.includes('No such key: nme'));
+      expect(await served()).to.deep.equal(['two.mesh']);
+      write('three.mesh');
+      child.kill('SIGHUP');
+      await until('taken over on SIGHUP', async () => (await served()).includes('three.mesh'));
+    } finally {
+      child.kill();
+    }
   });
 });

@@ -4,10 +4,10 @@ import { z } from 'zod';
 import { fields } from '#adapters/eureka/schema.js';
 import { EurekaSource } from '#adapters/eureka/source.js';
 import { contextOf, type Running, run } from '#test/real/recorder.js';
+import { type Certificates, makeCertificates } from '#test/servers/certificates.js';
 import { type Eureka, startEureka } from '#test/servers/eureka.js';
 import { serverFolder } from '#test/servers/process.js';
 import { requireServers } from '#test/servers/require.js';
-import { type Certificates, makeCertificates } from './certificates.js';
 import { TestLeases } from './leases.js';
 
 const auth = { username: 'pontoon', password: 'p@ss/wörd' };

@@ -3,12 +3,12 @@ import { pino } from 'pino';
 import { Catalog } from '#catalog/catalog.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { configSchema } from '#config/schema.js';
+import { server } from '#test/real/nacos/read.js';
 import { type DubboProvider, type DubboProviderOptions, startDubboProvider } from '#test/servers/dubbo.js';
 import { until } from '#test/servers/probes.js';
 import { requireServers } from '#test/servers/require.js';
 import { startZookeeper, type Zookeeper } from '#test/servers/zookeeper.js';
 import { catalogSettings, Registries } from '../../../src/registries.js';
-import { server } from './read.js';
 
 describe('Dubbo on ZooKeeper and on Nacos', function () {
   this.timeout(120_000);

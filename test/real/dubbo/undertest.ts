@@ -1,7 +1,7 @@
 import pLimit from 'p-limit';
 import type { RegistryUnderTest, TestInstance } from '#test/real/contract/registry.js';
+import { NacosUnderTest } from '#test/real/nacos/undertest.js';
 import type { NacosVersion } from '#test/servers/nacos.js';
-import { NacosUnderTest } from './undertest.js';
 
 /** How Dubbo registers a provider in Nacos: for an interface, or for its application, whose metadata is in the config centre. */
 export type DubboLayout = 'interface' | 'application';

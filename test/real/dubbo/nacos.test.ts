@@ -1,6 +1,9 @@
 import { expect } from 'chai';
 import type { RegistryService } from '#model/service.js';
+import { Governance } from '#test/real/nacos/governance.js';
+import { read, server, versions } from '#test/real/nacos/read.js';
 import type { NacosRun } from '#test/real/nacos/recorder.js';
+import { Registrations } from '#test/real/nacos/registrations.js';
 import {
   type DubboProvider,
   type DubboProviderOptions,
@@ -10,9 +13,6 @@ import {
 } from '#test/servers/dubbo.js';
 import { until } from '#test/servers/probes.js';
 import { requireServers } from '#test/servers/require.js';
-import { Governance } from './governance.js';
-import { read, server, versions } from './read.js';
-import { Registrations } from './registrations.js';
 
 for (const version of versions)
   describe(`Dubbo on Nacos ${version}`, function () {
