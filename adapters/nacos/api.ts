@@ -33,6 +33,15 @@ interface Dialect<Answer> {
   readonly answer: z.ZodType<Answer>;
 }
 
+/** Where a server may tell of changes over UDP. */
+export interface PushAddress {
+  readonly clientIP: string;
+  readonly udpPort: string;
+}
+
+/** Servers push to clients that call themselves so. */
+const pushable = { 'user-agent': 'Nacos-Java-Client:v1.0.0' };
+
 /** A service within its namespace. */
 export type GroupedService = Pick<ServiceName, 'group' | 'name'>;
 
@@ -147,11 +156,12 @@ export class HttpApi {
     return this.#ask(servicesOfGroup, query, signal, { module: 'naming', group: groupName, service: '' });
   }
 
-  /** What is known of one service, in all clusters. @throws HttpError */
-  instances(service: ServiceName, signal: AbortSignal): Promise<unknown> {
+  /** What is known of one service, in all clusters. @param pushTo is told of its changes in the 10 s to come. @throws HttpError */
+  instances(service: ServiceName, signal: AbortSignal, pushTo?: PushAddress): Promise<unknown> {
     const { namespace: namespaceId, group, name } = service;
-    const query = { namespaceId, serviceName: groupedName(service) };
-    return this.#ask(instances, query, signal, { module: 'naming', group, service: name });
+    const query = { namespaceId, serviceName: groupedName(service), ...pushTo };
+    const headers = pushTo === undefined ? {} : pushable;
+    return this.#ask(instances, query, signal, { module: 'naming', group, service: name }, headers);
   }
 
   /**
@@ -173,11 +183,12 @@ export class HttpApi {
     query: Readonly<Record<string, string>>,
     resource: Resource,
     signal: AbortSignal,
+    headers: Readonly<Record<string, string>> = {},
   ): Promise<unknown> {
     return this.credentials.use(resource, signal, isRefusal, ({ token, identity, signature }) =>
       this.#http.json(`${path}?${new URLSearchParams({ ...query, ...signature })}`, {
         signal,
-        headers: { ...identity, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
+        headers: { ...headers, ...identity, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
       }),
     );
   }
@@ -191,6 +202,7 @@ export class HttpApi {
     query: Readonly<Record<string, string>>,
     signal: AbortSignal,
     resource = anyService,
+    headers: Readonly<Record<string, string>> = {},
   ): Promise<Answer> {
     const spoken = dialects.find((dialect) => this.#spoken.get(dialects) === dialect);
     const inTurn = spoken === undefined ? dialects : [spoken, ...dialects.filter((other) => other !== spoken)];
@@ -198,7 +210,7 @@ export class HttpApi {
     for (const dialect of inTurn) {
       try {
         const answer = dialect.answer.parse(
-          await this.#get(dialect.path, { ...dialect.query, ...query }, resource, signal),
+          await this.#get(dialect.path, { ...dialect.query, ...query }, resource, signal, headers),
         );
         this.#spoken.set(dialects, dialect);
         return answer;
@@ -235,6 +247,11 @@ export class HttpApi {
 /** `group@@name`, as Nacos itself names a service within a namespace. */
 export function groupedName({ group, name }: GroupedService): string {
   return `${group}@@${name}`;
+}
+
+/** Names a service within one Nacos in one string. */
+export function idOf(service: ServiceName): string {
+  return `${service.namespace}@@${groupedName(service)}`;
 }
 
 /** `name` of `group@@name`, the form in which some answers have it. */

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asError } from '#model/reason.js';
 import { HttpError } from '#sources/http.js';
-import { groupedName, HttpApi, isNotToBeHad, type ServiceName } from './api.js';
+import { HttpApi, idOf, isNotToBeHad, type PushAddress, type ServiceName } from './api.js';
 import { Catalog } from './catalog.js';
 import { type ClientOptions, type Connect, controllerWithin, type NacosClient, type Watcher } from './client.js';
+import { Pushes } from './push.js';
 
 /** Services per page of the overview, which holds all of their instances. */
 const pageSize = 200;
@@ -16,6 +17,7 @@ export function connectHttp(options: ClientOptions): Connect {
 /**
  * What is read of a service is always the answer to a plain question about it, for all clusters. An overview of all services with their
  * instances is looked at in each interval, and says which ones to ask about; where the server has none, or does not allow it, each is asked about.
+ * Pushes, where they are wanted, say it sooner.
  */
 class HttpClient implements NacosClient {
   readonly #options: ClientOptions;
@@ -24,6 +26,7 @@ class HttpClient implements NacosClient {
   readonly #signal: AbortSignal;
   readonly #api: HttpApi;
   readonly #catalog: Catalog;
+  readonly #pushes: Pushes | undefined;
   readonly #followed = new Map<string, ServiceName>();
   /** What the last overview held of each service; undefined as long as there was none. */
   #overview: ReadonlyMap<string, string> | undefined;
@@ -44,6 +47,12 @@ class HttpClient implements NacosClient {
       api: this.#api,
       servicesOfGroup: (...page) => this.#api.servicesOfGroup(...page),
     });
+    if (config.push)
+      this.#pushes = new Pushes({
+        ask: (service, pushTo) => this.#ask(service, pushTo),
+        changed: (service) => void this.#watcher.changed(service, () => this.query(service)),
+        log: context.log,
+      });
   }
 
   async list(): Promise<ServiceName[]> {
@@ -63,25 +72,33 @@ class HttpClient implements NacosClient {
 
   async subscribe(service: ServiceName): Promise<unknown> {
     this.#followed.set(idOf(service), service);
-    return await this.query(service);
+    const info = await this.query(service);
+    void this.#pushes?.subscribe(service);
+    return info;
   }
 
   async unsubscribe(service: ServiceName): Promise<void> {
     this.#followed.delete(idOf(service));
+    this.#pushes?.unsubscribe(service);
   }
 
-  async query(service: ServiceName): Promise<unknown> {
-    try {
-      return await this.#api.instances(service, this.#signal);
-    } catch (error) {
-      if (error instanceof HttpError && error.status === undefined) this.#watcher.lost(error);
-      throw error;
-    }
+  query(service: ServiceName): Promise<unknown> {
+    return this.#ask(service);
   }
 
   async close(): Promise<void> {
     this.#abort.abort();
+    await this.#pushes?.close();
     await this.#api.close();
+  }
+
+  async #ask(service: ServiceName, pushTo?: PushAddress): Promise<unknown> {
+    try {
+      return await this.#api.instances(service, this.#signal, pushTo);
+    } catch (error) {
+      if (error instanceof HttpError && error.status === undefined) this.#watcher.lost(error);
+      throw error;
+    }
   }
 
   async #follow(): Promise<void> {
@@ -129,8 +146,4 @@ class HttpClient implements NacosClient {
       return undefined;
     }
   }
-}
-
-function idOf(service: ServiceName): string {
-  return `${service.namespace}@@${groupedName(service)}`;
 }

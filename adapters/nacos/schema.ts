@@ -63,6 +63,9 @@ export const fields = {
   pollInterval: duration(100)
     .prefault('5s')
     .meta({ description: 'Pause between two looks at the list of services; with http also at each service' }),
+  push: z.boolean().default(false).meta({
+    description: 'With api: http, listens for pushes over UDP, on a free port of every address of the machine',
+  }),
   dubbo: z
     .union([
       z.literal(['off', false]).transform(() => undefined),

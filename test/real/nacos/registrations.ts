@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { Nacos } from '#test/servers/nacos.js';
 
 /** An instance as it is registered over HTTP: persistent, so that it needs no heartbeats and survives a restart of the server. */
@@ -15,6 +16,12 @@ export interface Registration {
   /** Takes effect where the server does not look itself; true if not given. */
   readonly healthy?: boolean;
 }
+
+/** How many there are, as either version says it; nothing where there is no such service. */
+const subscribers = z.object({
+  count: z.number().optional(),
+  data: z.object({ totalCount: z.number() }).nullish(),
+});
 
 /** Registers and deregisters instances on 127.0.0.1 over HTTP, in the API of the server's version. */
 export class Registrations {
@@ -51,6 +58,15 @@ export class Registrations {
   async checkHealth(on: boolean): Promise<void> {
     const path = this.#isOld ? '/v1/ns/operator/switches' : '/v3/admin/ns/ops/switches';
     await this.#send('PUT', path, { entry: 'check', value: `${on}`, debug: 'false' });
+  }
+
+  /** Whether somebody subscribed to a service of the default group. @param namespace its id; the public one if not given */
+  async hasSubscriber(service: string, namespace = 'public'): Promise<boolean> {
+    const query = new URLSearchParams({ serviceName: service, groupName: 'DEFAULT_GROUP', namespaceId: namespace });
+    const path = this.#isOld ? '/v1/ns/service/subscribers' : '/v3/admin/ns/service/subscribers';
+    const response = await this.#nacos.fetch(`${path}?${query}&pageNo=1&pageSize=1`);
+    const { count, data } = subscribers.parse(await response.json());
+    return (count ?? data?.totalCount ?? 0) > 0;
   }
 
   get #isOld(): boolean {
