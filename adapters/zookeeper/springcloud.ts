@@ -5,7 +5,6 @@ import { type Protocol, parseProtocol } from '#model/protocol.js';
 import { reasonOf } from '#model/reason.js';
 import type { Instance, InstancePort, Metadata, Note, RegistryService, Rejection, ServiceKey } from '#model/service.js';
 import { isObject } from '#sources/json.js';
-import type { Entry } from './instances.js';
 
 /** What a znode of Spring Cloud says: Curator's ServiceInstance, whose payload holds the application's metadata. */
 export type SpringInstance = z.output<typeof springInstance>;
@@ -23,6 +22,12 @@ const springInstance = z.object({
   payload: z.unknown().optional().transform(metadataOf),
   uriSpec: z.object({ parts: z.array(uriPart) }).nullish(),
 });
+
+/** What one znode below a service's is to Spring Cloud: an instance, a record that is none, or somebody else's. */
+export type SpringEntry =
+  | { readonly kind: 'spring-cloud'; readonly instance: SpringInstance }
+  | { readonly kind: 'malformed'; readonly reason: string }
+  | { readonly kind: 'dubbo' | 'folder' };
 
 /** Reads the data of an instance's znode. @throws Error that says what is wrong with it */
 export function parseSpringInstance(json: string): SpringInstance {
@@ -44,7 +49,7 @@ export function parseSpringInstance(json: string): SpringInstance {
  */
 export function springService(
   key: ServiceKey,
-  entries: ReadonlyMap<string, Entry>,
+  entries: ReadonlyMap<string, SpringEntry>,
   known: boolean,
 ): RegistryService | undefined {
   const instances: Instance[] = [];

@@ -2,8 +2,8 @@ import picomatch from 'picomatch';
 import { short } from '#model/address.js';
 import { compareText } from '#model/mesh.js';
 import type { Metadata } from '#model/service.js';
+import type { LabelRule } from './policy.js';
 import { matches } from './relabel.js';
-import type { LabelRule } from './rules.js';
 
 /** Metadata that says nothing about an endpoint, or changes at every start: each change is a push. */
 const unwanted = picomatch(

@@ -1,7 +1,7 @@
 import { compareText, type MeshPort } from '#model/mesh.js';
 import { type Protocol, parseProtocol, portName, protocolOfName, protocols } from '#model/protocol.js';
 import type { InstancePort, Metadata, RegistryService } from '#model/service.js';
-import type { PortRule } from './rules.js';
+import type { PortRule } from './policy.js';
 
 /** A port that a registry's service asks for; without a number where a rule shall choose it. */
 export interface PortClaim {

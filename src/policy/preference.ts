@@ -1,8 +1,5 @@
 import type { Contribution } from './contribution.js';
 
-/** Whose endpoints of a host count: all registries', or those of the first that has some. */
-export type Preference = 'merge' | { readonly first: { readonly least: number } };
-
 /**
  * The registries whose endpoints count, in the order of the configuration. With `first`, one after the other is taken in until there are enough endpoints: so the
  * next one helps out while the first has too few.

@@ -1,6 +1,6 @@
 import picomatch from 'picomatch';
 import type { Metadata } from '#model/service.js';
-import type { MetadataRule } from './rules.js';
+import type { MetadataRule } from './policy.js';
 
 const matchers = new Map<string, (key: string) => boolean>();
 

@@ -1,4 +1,4 @@
-import type { WeightRule } from './rules.js';
+import type { WeightRule } from './policy.js';
 
 /** Weights in the mesh are relative to this nominal value. */
 export const nominalWeight = 100;
