@@ -120,6 +120,11 @@ const registries: readonly Registry[] = [
         shown: [['real/nacos/http', 'follows a service through new clusters']],
       },
       {
+        feature: 'pushes of 1.x over UDP, tried on 2.3.2 and 3.1.0',
+        client: '1.x clients',
+        shown: [['real/nacos/push', 'sees a change, an emptied service, and one that is back']],
+      },
+      {
         feature: 'HTTP of 1.x, 1.x answers',
         client: '1.x clients',
         fake: true,

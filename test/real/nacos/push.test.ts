@@ -73,7 +73,7 @@ for (const version of versions)
       await recorder.wait('stale', ({ lastState }) => lastState?.kind === 'stale', 30_000);
       expect(found('lasting')).to.deep.equal([1301]);
       await nacos().start();
-      await recorder.wait('live again', ({ lastState }) => lastState?.kind === 'live', 30_000);
+      await recorder.wait('live again', ({ lastState }) => lastState?.kind === 'live', 60_000);
       await subscribed('lasting');
       await registrations.register({ service: 'lasting', port: 1302 });
       await recorder.wait('seen', () => found('lasting')?.length === 2, soon);
