@@ -120,7 +120,7 @@ const registries: readonly Registry[] = [
         shown: [['real/nacos/http', 'follows a service through new clusters']],
       },
       {
-        feature: 'pushes of 1.x over UDP, tried on 2.3.2 and 3.1.0',
+        feature: 'pushes of 1.x over UDP, tried on 2.3.2',
         client: '1.x clients',
         shown: [['real/nacos/push', 'sees a change, an emptied service, and one that is back']],
       },
