@@ -24,6 +24,8 @@ export interface Question {
   readonly index?: bigint;
   /** A second, plain question about bad news: of another server than this one where there is one, and with a quorum's answer. */
   readonly elsewhere?: string;
+  /** By the leader's word, where `stale` is configured: what one server has told may not have come to another one yet. */
+  readonly fresh?: boolean;
 }
 
 export interface Answer {
@@ -75,8 +77,8 @@ export class ConsulClient {
   }
 
   /** All nodes with their services and checks in one answer. Consul's own web pages ask so: its documents do not promise it. */
-  everything(signal: AbortSignal): Promise<Answer> {
-    return this.#ask('/internal/ui/nodes', {}, {}, signal, answerOf);
+  everything(question: Question, signal: AbortSignal): Promise<Answer> {
+    return this.#ask('/internal/ui/nodes', {}, question, signal, answerOf);
   }
 
   /** The servers of the place's data centre, as instances of the service `consul`. */
@@ -129,10 +131,11 @@ export class ConsulClient {
     return [...order.filter(({ shown }) => shown !== elsewhere), ...order.filter(({ shown }) => shown === elsewhere)];
   }
 
-  #query({ index, elsewhere }: Question): Request['query'] {
+  #query({ index, elsewhere, fresh = false }: Question): Request['query'] {
     const { wait, ...config } = this.#servers.config;
     const { datacenter, partition, namespace } = this.#place;
-    const consistency = elsewhere === undefined ? config.consistency : 'consistent';
+    const usual = fresh && config.consistency === 'stale' ? 'default' : config.consistency;
+    const consistency = elsewhere === undefined ? usual : 'consistent';
     return {
       ...(datacenter === undefined ? {} : { dc: datacenter }),
       ...(partition === undefined ? {} : { partition }),

@@ -73,10 +73,8 @@ export class ScopeSession {
       try {
         const list = await this.#readFirst();
         const all = [...this.#services.values()];
-        read(
-          all.flatMap(({ content }) => content ?? []),
-          cause('first listing'),
-        );
+        const contents = all.flatMap(({ content }) => content ?? []);
+        read(contents, cause('first listing'));
         for (const service of all) this.#assign(service);
         spawn(this.#sweep.run(signal));
         return await this.#followList(list.index);
@@ -117,7 +115,7 @@ export class ScopeSession {
    * @throws HttpError if they do not
    */
   async #readNew(name: string, signal: AbortSignal): Promise<Error | undefined> {
-    const { client } = this.#options;
+    const { client, failed } = this.#options;
     signal.throwIfAborted();
     const service = this.#services.get(name) ?? this.#know(name);
     if (service.index > 0n) return undefined;
@@ -130,6 +128,8 @@ export class ScopeSession {
       } catch (error) {
         signal.throwIfAborted();
         if (isUnavailable(error) && (error instanceof Refusal || attempt < FAILED_ATTEMPTS)) {
+          // Servers that refuse may do so for long: meanwhile that is the state of the whole.
+          if (attempt % FAILED_ATTEMPTS === 0) failed(asError(error));
           await backoff.pause(signal, pauseOf(error));
           continue;
         }
@@ -205,13 +205,14 @@ export class ScopeSession {
       return undefined;
     } catch (error) {
       signal.throwIfAborted();
-      service.failures++;
       this.#notRead(service, error);
       return asError(error);
     }
   }
 
+  /** Counts one more failure of a service, and shows it after some. */
   #notRead(service: WatchedService, error: unknown): void {
+    service.failures++;
     // While the servers are away, that is the state of the whole, and not each service's.
     if (isUnavailable(error) && (this.#stale || service.failures < FAILED_ATTEMPTS)) return;
     service.unreadable = true;
@@ -262,23 +263,16 @@ export class ScopeSession {
     const settled = await Promise.all(missing.map((service) => limit(() => this.#isGone(service, list.server))));
     const gone = missing.filter((_, place) => settled[place]);
     for (const service of gone) this.#forget(service);
-    const shown = gone.filter(({ content, unreadable }) => content !== undefined || unreadable);
-    if (shown.length > 0)
-      this.#options.out.update(
-        [],
-        shown.map(({ key }) => key),
-        told,
-      );
+    const shown = gone.filter(({ content, unreadable }) => content !== undefined || unreadable).map(({ key }) => key);
+    if (shown.length > 0) this.#options.out.update([], shown, told);
     return gone.length === missing.length;
   }
 
   async #isGone(service: WatchedService, server: string): Promise<boolean> {
-    const { signal } = this.#options;
     try {
-      return await service.isGone(server, signal);
+      return await service.isGone(server, this.#options.signal);
     } catch (error) {
-      signal.throwIfAborted();
-      service.failures++;
+      this.#options.signal.throwIfAborted();
       this.#notRead(service, error);
       return false;
     }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { reasonOf } from '#model/reason.js';
-import { type ConsulClient, isSilence, isUnavailable, nextIndex } from './client.js';
+import { type ConsulClient, isSilence, isUnavailable, nextIndex, type Question } from './client.js';
 import { pauseOf } from './connection.js';
 import { decodeFailingChecks, decodeMarks, type FailingCheck } from './decode.js';
 import { Backoff, Bell } from './pace.js';
@@ -26,7 +26,7 @@ export interface SweepOptions {
   /** ms between two sweeps without a signal, at least. */
   readonly wait: number;
   /** Reads a service and gives out what changed. @returns why it could not be read, if so */
-  readonly read: (service: WatchedService, what: string) => Promise<Error | undefined>;
+  readonly read: (service: WatchedService, what: string, question: Question) => Promise<Error | undefined>;
 }
 
 /** Reads the services that have no blocking query of their own: those that changed after each signal, and all slowly without one. */
@@ -77,7 +77,10 @@ export class Sweep {
       else if (this.#due.size === 0) for (const service of this.#services) this.#due.add(service);
       // New ones first.
       const due = [...this.#due].sort((a, b) => Number(a.index > 0n) - Number(b.index > 0n));
-      if (await this.#read(due, isSignalled ? 'read after a signal' : 'read again')) backoff.reset();
+      const isRead = isSignalled
+        ? await this.#read(due, 'read after a signal', { fresh: true })
+        : await this.#read(due, 'read again');
+      if (isRead) backoff.reset();
       else await backoff.pause(signal);
       // At least half of the time is left to the servers.
       const least = this.#marks === undefined ? WHOLE_PAUSE_MS : PAUSE_MS;
@@ -97,7 +100,7 @@ export class Sweep {
 
   async #look(signal: AbortSignal): Promise<ReadonlyMap<string, string> | undefined> {
     try {
-      const { body } = await this.#options.client.everything(signal);
+      const { body } = await this.#options.client.everything({ fresh: true }, signal);
       const { services, instances } = decodeMarks(body);
       this.#isWholeToBeHad = instances <= MOST_INSTANCES;
       return services;
@@ -124,7 +127,7 @@ export class Sweep {
       else {
         const affected = this.#affected(known, failing);
         for (const service of affected) this.#due.add(service);
-        await this.#read(affected, 'check');
+        await this.#read(affected, 'check', { fresh: true });
       }
       known = failing;
       return answer.index;
@@ -162,13 +165,13 @@ export class Sweep {
   }
 
   /** Reads services; those that cannot be read stay due. @returns whether servers answered */
-  async #read(services: readonly WatchedService[], what: string): Promise<boolean> {
+  async #read(services: readonly WatchedService[], what: string, question: Question = {}): Promise<boolean> {
     const queue = [...services];
     let silence = false;
     const reader = async () => {
       for (let service = queue.shift(); service !== undefined && !silence; service = queue.shift()) {
         if (!this.#services.has(service)) continue;
-        const error = await this.#options.read(service, what);
+        const error = await this.#options.read(service, what, question);
         if (error === undefined) this.#due.delete(service);
         else silence ||= isSilence(error);
       }

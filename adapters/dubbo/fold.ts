@@ -122,12 +122,18 @@ function place(drafts: Map<string, Draft>, homeless: Rejection[], interfaceName:
     (service === undefined ? homeless : draft(drafts, service).rejected).push(record.rejection);
   } else {
     const { instances } = draft(drafts, record.service);
-    const { share = 1 } = record;
-    const instance = share === 1 ? record.instance : { ...record.instance, weight: record.instance.weight * share };
+    const instance = asRegistrySays(record);
     const endpoint = endpointOf(instance);
     const before = instances.get(endpoint);
     if (before === undefined || supersedes(instance, before)) instances.set(endpoint, instance);
   }
+}
+
+/** Beside Dubbo's own word and its rules. What Dubbo has taken out stays out for its reason. */
+function asRegistrySays({ instance, share = 1, status }: ProviderRecord & { readonly kind: 'provider' }): Instance {
+  const isTold = status !== undefined && instance.status === 'UP';
+  if (share === 1 && !isTold) return instance;
+  return { ...instance, weight: instance.weight * share, ...(isTold ? { status } : {}) };
 }
 
 function endpointOf(instance: Instance): string {

@@ -35,6 +35,7 @@ interface ClassDefinition {
 }
 
 const deepest = 32;
+const tooSoon = 'hessian: the data end too soon';
 
 /** Reads values one after the other. Everything throws an Error that says where it does not understand, or where the data end too soon. */
 export class HessianReader {
@@ -78,23 +79,23 @@ export class HessianReader {
         return false;
       case 0x49:
       case 0x59:
-        return this.#take(4).readInt32BE();
+        return this.#data.readInt32BE(this.#take(4));
       case 0x4c:
       case 0x4a:
-        return Number(this.#take(8).readBigInt64BE());
+        return Number(this.#data.readBigInt64BE(this.#take(8)));
       case 0x4b:
-        return this.#take(4).readInt32BE() * 60_000;
+        return this.#data.readInt32BE(this.#take(4)) * 60_000;
       case 0x5b:
       case 0x5c:
         return tag - 0x5b;
       case 0x5d:
-        return this.#take(1).readInt8();
+        return this.#data.readInt8(this.#take(1));
       case 0x5e:
-        return this.#take(2).readInt16BE();
+        return this.#data.readInt16BE(this.#take(2));
       case 0x5f:
-        return this.#take(4).readInt32BE() / 1000;
+        return this.#data.readInt32BE(this.#take(4)) / 1000;
       case 0x44:
-        return this.#take(8).readDoubleBE();
+        return this.#data.readDoubleBE(this.#take(8));
       case 0x55:
         return this.#typedList(() => undefined);
       case 0x56:
@@ -205,19 +206,22 @@ export class HessianReader {
   }
 
   #byte(): number {
-    return this.#number(1);
+    const byte = this.#data[this.#at];
+    if (byte === undefined) throw new Error(tooSoon);
+    this.#at++;
+    return byte;
   }
 
   #number(bytes: number): number {
-    return this.#take(bytes).readUIntBE(0, bytes);
+    return this.#data.readUIntBE(this.#take(bytes), bytes);
   }
 
-  #take(bytes: number): Buffer {
-    const end = this.#at + bytes;
-    if (end > this.#data.length) throw new Error('hessian: the data end too soon');
-    const taken = this.#data.subarray(this.#at, end);
-    this.#at = end;
-    return taken;
+  /** Passes over bytes. @returns where they begin */
+  #take(bytes: number): number {
+    const start = this.#at;
+    if (start + bytes > this.#data.length) throw new Error(tooSoon);
+    this.#at += bytes;
+    return start;
   }
 }
 

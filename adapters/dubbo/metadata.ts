@@ -9,8 +9,8 @@ import { HessianReader, writeText, writeTexts } from './hessian.js';
 
 /** ms for one instance to answer. */
 const timeout = 3_000;
-/** Bytes of an answer. */
-const most = 16 << 20;
+/** Bytes of an answer, at most: what thousands of services take. */
+const most = 2 << 20;
 
 const port = z.coerce.number().int().min(1).max(65_535);
 const endpoint = z.object({ protocol: z.string(), port });
@@ -117,6 +117,7 @@ function askDubbo(instance: ApplicationInstance, number: number, signal: AbortSi
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
+    let whole: number | undefined;
     const failed = (reason: string) => reject(new Error(reason));
     const give = () => failed('not asked any more');
     const timer = setTimeout(() => failed(`no answer within ${timeout} ms`), timeout);
@@ -132,8 +133,8 @@ function askDubbo(instance: ApplicationInstance, number: number, signal: AbortSi
       chunks.push(chunk);
       length += chunk.length;
       try {
-        const answer = length < headerLength ? undefined : readAnswer(Buffer.concat(chunks));
-        if (answer !== undefined) resolve(answer.value);
+        if (length >= headerLength) whole ??= answerLength(Buffer.concat(chunks));
+        if (whole !== undefined && length >= whole) resolve(readAnswer(Buffer.concat(chunks).subarray(0, whole)));
       } catch (error) {
         reject(error);
       }
@@ -141,20 +142,24 @@ function askDubbo(instance: ApplicationInstance, number: number, signal: AbortSi
   }).finally(() => socket.destroy());
 }
 
-/** Undefined until it is complete. @throws Error if it is no answer, or says no */
-function readAnswer(data: Buffer): { readonly value: unknown } | undefined {
-  const bodyLength = data.readUInt32BE(12);
-  if (data.readUInt16BE(0) !== magic || bodyLength > most)
-    throw new Error('it answered something that is not of Dubbo');
-  if (data.length < headerLength + bodyLength) return undefined;
-  const reader = new HessianReader(data.subarray(headerLength, headerLength + bodyLength));
+/** Bytes of an answer with its header. @throws Error if it is none, or too long */
+function answerLength(header: Buffer): number {
+  if (header.readUInt16BE(0) !== magic) throw new Error('it answered something that is not of Dubbo');
+  const bodyLength = header.readUInt32BE(12);
+  if (bodyLength > most) throw new Error(`its answer has ${bodyLength} bytes, expected at most ${most}`);
+  return headerLength + bodyLength;
+}
+
+/** @param data a whole answer @throws Error if it cannot be read, or says no */
+function readAnswer(data: Buffer): unknown {
+  const reader = new HessianReader(data.subarray(headerLength));
   const status = data.readUInt8(3);
   if (status !== ok) throw new Error(`it answered status ${status}: ${short(String(reader.read()))}`);
   // With attachments behind it, each kind has a second number.
   const kind = Number(reader.read()) % 3;
-  if (kind === 2) return { value: null };
+  if (kind === 2) return null;
   const value = reader.read();
-  if (kind === 1) return { value };
+  if (kind === 1) return value;
   const message = typeof value === 'object' && value !== null && 'detailMessage' in value ? value.detailMessage : value;
   throw new Error(`it failed: ${short(String(message))}`);
 }

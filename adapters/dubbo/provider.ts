@@ -19,6 +19,8 @@ export type ProviderRecord =
       readonly instance: Instance;
       /** What the registry itself says beside Dubbo: the weight counts times this, 1 if it is not there. */
       readonly share?: number;
+      /** What the registry itself says beside Dubbo, and no rule changes: the status of an instance that Dubbo would call. */
+      readonly status?: string;
     }
   /** `service` is undefined where the record does not even say what it provides. */
   | { readonly kind: 'rejected'; readonly service: DubboService | undefined; readonly rejection: Rejection }

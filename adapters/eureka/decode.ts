@@ -18,6 +18,10 @@ export interface EurekaLease {
   /** Whether a delta says that the lease is gone. */
   readonly deleted: boolean;
   readonly names: LeaseNames;
+  /** When its server took it in as up, by that server's clock: each server has its own, which a registration that only renews leaves as it is. 0 if unknown. */
+  readonly upSince: number;
+  /** When the instance last changed what it says, by its own clock: the same on all servers, and new with each registration. 0 if unknown. */
+  readonly saidAt: number;
   /** What people should know of it although it is used. */
   readonly notes: readonly string[];
   /** What can be used of it, or the reason why nothing can. */
@@ -91,12 +95,22 @@ export function decodeLease(raw: unknown, index: number): EurekaLease {
       status: 'UNKNOWN',
       deleted: false,
       names: namesOf({}),
+      upSince: 0,
+      saidAt: 0,
       notes: [],
       content: 'not an object',
     };
   const id = idOf(raw) || `#${index}`;
   const status = text(raw.status) || 'UNKNOWN';
-  const lease = { id, status, deleted: raw.actionType === 'DELETED', names: namesOf(raw) };
+  const { serviceUpTimestamp } = isObject(raw.leaseInfo) ? raw.leaseInfo : {};
+  const lease = {
+    id,
+    status,
+    deleted: raw.actionType === 'DELETED',
+    names: namesOf(raw),
+    upSince: Number(serviceUpTimestamp) || 0,
+    saidAt: Number(raw.lastDirtyTimestamp) || 0,
+  };
   const notes: string[] = [];
   try {
     return { ...lease, notes, content: decodeInstance(raw, id, status, (text) => notes.push(text)) };

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { compareText } from '#model/mesh.js';
 import type { Instance, Metadata, Note, RegistryService, Rejection, ServiceKey } from '#model/service.js';
-import type { LeaseNames } from './decode.js';
+import type { EurekaLease, LeaseNames } from './decode.js';
 import type { Application } from './leases.js';
 
 export function serviceKey(registry: string, name: string): ServiceKey {
@@ -23,10 +23,14 @@ export function toService(registry: string, name: string, leases: Application): 
   };
 }
 
-/** Whether leases make the same service: when one was last written does not matter, except for which of two leases of one endpoint is newer. */
+/**
+ * Whether leases make the same service: when one was last written does not matter, except for which of two leases of one endpoint is newer, and
+ * where an instance was gone in between.
+ */
 export function sameService(a: Application, b: Application): boolean {
   if (a === b) return true;
   if (a.size !== b.size) return false;
+  for (const [id, lease] of b) if (isBackAgain(a.get(id), lease)) return false;
   const left = instancesOf(a);
   const right = instancesOf(b);
   return (
@@ -38,6 +42,12 @@ export function sameService(a: Application, b: Application): boolean {
     isDeepStrictEqual(leaseNotesOf(a), leaseNotesOf(b)) &&
     isDeepStrictEqual(namesOf(a), namesOf(b))
   );
+}
+
+/** Whether an instance was deregistered, and has registered anew. One time alone says less: see {@link EurekaLease}. */
+function isBackAgain(before: EurekaLease | undefined, now: EurekaLease): boolean {
+  const isOther = (a = 0, b = 0) => a > 0 && b > 0 && a !== b;
+  return isOther(before?.upSince, now.upSince) && isOther(before?.saidAt, now.saidAt);
 }
 
 /** The instances by endpoint, of one endpoint the older first: so their order says which is newer. */

@@ -1,8 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { type ApplicationInstance, type ApplicationMetadata, parseApplicationMetadata } from '#adapters/dubbo/index.js';
 import { askMetadata } from '#adapters/dubbo/metadata.js';
 import { asError } from '#model/reason.js';
-import type { NacosClient } from './client.js';
+import { controllerWithin, type NacosClient } from './client.js';
 
 /** An instance of one namespace. */
 export interface PlacedInstance {
@@ -10,12 +11,14 @@ export interface PlacedInstance {
   readonly instance: ApplicationInstance;
 }
 
-/** Questions at a time. */
+/** Questions at a time to the config centre, and as many to instances: those that are silent hold nobody else up. */
 const concurrency = 16;
 /** Instances of one revision that are asked before it is given up. */
 const most = 3;
 /** ms before what could not be had is asked for again. */
 const patience = 30_000;
+/** ms for which a listing waits for the config centre, and for what instances say of themselves. */
+const listingPatience = { centre: 30_000, instances: 5_000 };
 /** The revision of an application that provides nothing. */
 const nothing = '0';
 
@@ -25,11 +28,15 @@ export class DubboMetadata {
   readonly #failed = new Map<string, { readonly error: Error; readonly at: number }>();
   /** What each application provided when it was last known. */
   readonly #last = new Map<string, ApplicationMetadata>();
-  readonly #limit = pLimit(concurrency);
+  readonly #limits = { centre: pLimit(concurrency), instances: pLimit(concurrency) };
+  /** What is being read in this session. */
+  #reading = new Map<string, Promise<void>>();
   #configs: NacosClient['configs'];
 
+  /** From now on this client is asked; what was under way counts no more. */
   attach({ configs }: NacosClient): void {
     this.#configs = configs;
+    this.#reading = new Map();
   }
 
   /** What an instance provides, or provided before, or why that is not known. */
@@ -41,7 +48,7 @@ export class DubboMetadata {
       this.#known.get(id) ??
       this.#last.get(`${namespace}/${application}`) ??
       this.#failed.get(id)?.error ??
-      new Error(revision === '' ? 'it names no revision of its metadata' : 'its metadata has not been read')
+      new Error(revision === '' ? 'it names no revision of its metadata' : 'its metadata has not been read yet')
     );
   }
 
@@ -61,16 +68,36 @@ export class DubboMetadata {
     return [...this.#failed.values()].some(({ at }) => performance.now() - at > patience);
   }
 
-  /** Reads the metadata of all of these. Never rejects. */
+  /** Reads the metadata of all of these, each revision once however many wait for it. Never rejects. */
   async load(instances: readonly PlacedInstance[], signal: AbortSignal): Promise<void> {
     const revisions = new Map<string, PlacedInstance[]>();
-    for (const one of instances) {
-      const id = idOf(one);
-      revisions.set(id, [...(revisions.get(id) ?? []), one]);
+    for (const one of instances) revisions.set(idOf(one), [...(revisions.get(idOf(one)) ?? []), one]);
+    const reading = this.#reading;
+    const reads = [...revisions].map(([id, same]) => {
+      const before = reading.get(id);
+      if (before !== undefined) return before;
       const failure = this.#failed.get(id);
       if (failure !== undefined) this.#failed.set(id, { ...failure, at: performance.now() });
-    }
-    await Promise.all([...revisions].map(([id, same]) => this.#limit(() => this.#read(id, same, signal))));
+      const limit = this.#limits[placeOf(same[0])];
+      const read = limit(() => this.#read(id, same, signal)).finally(() => reading.delete(id));
+      reading.set(id, read);
+      return read;
+    });
+    await Promise.all(reads);
+  }
+
+  /** The same for a listing, which waits no longer than it may: the rest is read on. Never rejects. */
+  async loadSoon(instances: readonly PlacedInstance[], signal: AbortSignal): Promise<void> {
+    const places = ['centre', 'instances'] as const;
+    await Promise.all(
+      places.map(async (place) => {
+        const there = instances.filter((one) => placeOf(one) === place);
+        const late = controllerWithin(signal);
+        const patience = sleep(listingPatience[place], undefined, { signal: late.signal }).catch(() => {});
+        await Promise.race([this.load(there, signal), patience]);
+        late.abort();
+      }),
+    );
   }
 
   async #read(id: string, same: readonly PlacedInstance[], signal: AbortSignal): Promise<void> {
@@ -94,7 +121,10 @@ export class DubboMetadata {
   async #ask({ namespace, instance }: PlacedInstance, signal: AbortSignal): Promise<ApplicationMetadata> {
     const { application, revision, remoteMetadata } = instance;
     if (!remoteMetadata) return await askMetadata(instance, signal);
-    const text = await this.#configs?.read({ namespace, group: revision, dataId: application });
+    const configs = this.#configs;
+    if (configs === undefined)
+      throw new Error(`its metadata is in the config centre, which is not asked with "api: http"`);
+    const text = await configs.read({ namespace, group: revision, dataId: application });
     if (text === undefined)
       throw new Error(`the config centre has no metadata of ${application} in revision ${revision}`);
     return parseApplicationMetadata(text);
@@ -105,6 +135,11 @@ export class DubboMetadata {
     const ids = new Set(instances.map(idOf));
     for (const map of [this.#known, this.#failed]) for (const id of map.keys()) if (!ids.has(id)) map.delete(id);
   }
+}
+
+/** Where the metadata of an instance is. */
+function placeOf(one: PlacedInstance | undefined): 'centre' | 'instances' {
+  return one?.instance.remoteMetadata ? 'centre' : 'instances';
 }
 
 function idOf({ namespace, instance }: PlacedInstance): string {

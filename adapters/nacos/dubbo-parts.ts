@@ -1,4 +1,5 @@
 import { type DubboService, fold, type InterfaceRecords, type ServiceNote } from '#adapters/dubbo/index.js';
+import { compareText } from '#model/mesh.js';
 import type { RegistryService, Rejection } from '#model/service.js';
 import type { DubboMetadata, PlacedInstance } from './dubbo-metadata.js';
 import { consumersOf, type DubboName, type NacosApplicationInstance, providersOf, recordsOf } from './dubbo-records.js';
@@ -44,7 +45,7 @@ export function servicesOf(
     otherwise: offered.map((one) => one.service),
     rules: offered.flatMap((one) => rules.overrides(one)),
     notes: [...offered.flatMap((one) => rules.routers(one)), ...named(parts, 'providers').flatMap(notesOf)],
-    rejected: parts.flatMap((part) => part.rejected),
+    rejected: parts.flatMap((part) => (isToldWith(part, service.interface) ? part.rejected : [])),
   };
   const { services } = fold(records);
   const has = ({ group, version }: DubboService) =>
@@ -58,6 +59,13 @@ export function servicesOf(
 
 function named(parts: readonly Part[], category: DubboName['category']): [Part, DubboName][] {
   return parts.flatMap((part) => (part.name?.category === category ? [[part, part.name]] : []));
+}
+
+/** An application's rejected records are told once: with its rest where that is shown, else with the first of its interfaces. */
+function isToldWith({ name, rest, offers }: Part, interfaceName: string): boolean {
+  if (name !== undefined) return true;
+  const [first] = offers.map((offer) => offer.interface).sort(compareText);
+  return rest === undefined && first === interfaceName;
 }
 
 function applicationsOf(part: Part, interfaceName: string, metadata: Pick<DubboMetadata, 'find'>) {

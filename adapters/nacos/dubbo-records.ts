@@ -104,6 +104,9 @@ export function recordsOf(
 /** Nacos's own word counts beside Dubbo's: health, and a weight that an operator has set. */
 function asNacosSays(record: ProviderRecord, { status, weight }: Instance): ProviderRecord {
   if (record.kind !== 'provider') return record;
-  const instance = status === 'healthy' ? record.instance : { ...record.instance, status };
-  return weight === 1 ? { ...record, instance } : { ...record, instance, share: weight };
+  return {
+    ...record,
+    ...(status === 'healthy' ? {} : { status }),
+    ...(weight === 1 ? {} : { share: weight }),
+  };
 }

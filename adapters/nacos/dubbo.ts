@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import type { DubboService } from '#adapters/dubbo/index.js';
 import { compareText } from '#model/mesh.js';
+import { asError } from '#model/reason.js';
 import { type RegistryService, type Rejection, type ServiceKey, type ServiceName, serviceId } from '#model/service.js';
 import { type Cause, cause, type Listing, type SourceOutput, type SourceState } from '#sources/contract.js';
 import type { NacosClient } from './client.js';
@@ -9,7 +10,8 @@ import type { ConfigName } from './config.js';
 import { DubboMetadata } from './dubbo-metadata.js';
 import { type Part, placed, servicesOf, unitOf, unitsOf } from './dubbo-parts.js';
 import { dubboName, splitApplication } from './dubbo-records.js';
-import { DubboRules, type PlacedService } from './dubbo-rules.js';
+import { DubboRules } from './dubbo-rules.js';
+import { Units } from './dubbo-units.js';
 
 export interface DubboOptions {
   /** The registry's name. */
@@ -25,18 +27,21 @@ export interface DubboOptions {
  * interface, consumers, and instances of applications, whose metadata says what they provide. What is not Dubbo's passes unchanged.
  */
 export class DubboServices implements SourceOutput {
+  /** Settles when the last listing has been given, or given up. Never rejects. */
+  listed = Promise.resolve();
   readonly #options: DubboOptions;
   readonly #out: SourceOutput;
   readonly #metadata = new DubboMetadata();
   readonly #rules: DubboRules;
   readonly #parts = new Map<string, Part>();
-  /** The parts of each interface, by namespace and name. */
-  readonly #units = new Map<string, Set<Part>>();
+  readonly #units = new Units();
   readonly #told = new Map<string, readonly RegistryService[]>();
   /** Services that could not be read since the listing was begun. */
   readonly #unread = new Set<string>();
   #listings = 0;
+  #committed = false;
   #signal = AbortSignal.abort();
+  #lost: (reason: Error) => void = () => {};
 
   constructor(options: DubboOptions, out: SourceOutput) {
     this.#options = options;
@@ -44,18 +49,30 @@ export class DubboServices implements SourceOutput {
     this.#rules = new DubboRules(options.configGroup, options.log);
   }
 
-  /** A session begins: its client is asked for metadata and rules. @param signal ends it */
-  attach(client: NacosClient, signal: AbortSignal): void {
+  /** Whether a complete listing was ever given. */
+  get committed(): boolean {
+    return this.#committed;
+  }
+
+  /**
+   * A session begins: its client is asked for metadata and rules.
+   * @param signal ends it
+   * @param lost is told what went wrong in the code: the session is to end
+   */
+  attach(client: NacosClient, signal: AbortSignal, lost: (reason: Error) => void): void {
     this.#signal = signal;
+    this.#lost = lost;
     this.#metadata.attach(client);
     this.#rules.attach(client);
   }
 
   /** A document of the config centre changed. */
-  async configured(name: ConfigName): Promise<void> {
+  configured(name: ConfigName): Promise<void> {
     const why = cause('rules changed');
-    const changed = await this.#rules.changed(name);
-    if (changed !== undefined) this.#tell([unitOf(changed)], why);
+    return this.#behind(async () => {
+      const changed = await this.#rules.changed(name);
+      if (changed !== undefined) this.#tell([unitOf(changed)], why);
+    });
   }
 
   listing(): Listing {
@@ -64,7 +81,9 @@ export class DubboServices implements SourceOutput {
     this.#unread.clear();
     return {
       add: (services) => void listed.push(...services),
-      commit: (why) => void this.#commit(inner, listed, why),
+      commit: (why) => {
+        this.listed = this.#behind(() => this.#commit(inner, listed, why));
+      },
     };
   }
 
@@ -104,7 +123,7 @@ export class DubboServices implements SourceOutput {
   /** Comes again and again: a time to ask anew for what could not be had. */
   alive(): void {
     this.#out.alive();
-    if (this.#rules.isRetryDue) this.#watch([...this.#units.keys()], cause('rules'));
+    if (this.#rules.isRetryDue) this.#watch(this.#units.ids, cause('rules'));
     if (!this.#metadata.isRetryDue) return;
     for (const part of this.#parts.values())
       if (part.name === undefined && this.#metadata.wanting(placed(part)).length > 0)
@@ -113,6 +132,16 @@ export class DubboServices implements SourceOutput {
 
   state(state: SourceState): void {
     this.#out.state(state);
+  }
+
+  /** Does what nobody waits for. Never rejects: the session ends instead, which says why. */
+  async #behind(work: () => Promise<void>): Promise<void> {
+    const lost = this.#lost;
+    try {
+      await work();
+    } catch (error) {
+      lost(asError(error));
+    }
   }
 
   /** @returns undefined if it is not Dubbo's */
@@ -128,33 +157,17 @@ export class DubboServices implements SourceOutput {
     const part: Part = { namespace, service, name, applications, offers, rejected, rest: before?.rest };
     // Until now it may have been shown as a service that is not Dubbo's.
     if (before === undefined && name === undefined) this.#told.set(id, [service]);
-    this.#leave(before, dirty);
+    this.#units.leave(before, dirty);
     this.#parts.set(id, part);
-    this.#join(part, dirty);
+    this.#units.join(part, dirty);
     return part;
-  }
-
-  #join(part: Part, dirty: Set<string>): void {
-    for (const unit of unitsOf(part)) {
-      const parts = this.#units.get(unit);
-      if (parts === undefined) this.#units.set(unit, new Set([part]));
-      else parts.add(part);
-      dirty.add(unit);
-    }
   }
 
   #drop(part: Part, dirty: Set<string>): void {
     const id = serviceId(part.service.key);
     this.#parts.delete(id);
     dirty.add(id);
-    this.#leave(part, dirty);
-  }
-
-  #leave(part: Part | undefined, dirty: Set<string>): void {
-    for (const unit of unitsOf(part)) {
-      if (part !== undefined) this.#units.get(unit)?.delete(part);
-      dirty.add(unit);
-    }
+    this.#units.leave(part, dirty);
   }
 
   /** Resolves an application's part, at once if all its metadata is known. */
@@ -165,7 +178,8 @@ export class DubboServices implements SourceOutput {
       return;
     }
     const signal = this.#signal;
-    void this.#metadata.load(wanting, signal).then(() => {
+    void this.#behind(async () => {
+      await this.#metadata.load(wanting, signal);
       if (signal.aborted || this.#parts.get(serviceId(part.service.key)) !== part) return;
       const late = new Set<string>();
       this.#resolve(part, late);
@@ -188,14 +202,14 @@ export class DubboServices implements SourceOutput {
         });
       else for (const offer of found.services) offers.set(JSON.stringify(offer.service), offer.service);
     }
-    this.#leave(part, dirty);
+    this.#units.leave(part, dirty);
     if (applications.length > 0)
       part.offers = [...offers.values()].filter((offer) => this.#options.includes(offer.interface));
     part.rejected = rejected.sort((a, b) => compareText(a.record, b.record));
     // Shown with its interfaces, where there are any.
     const isShown = rest.instances.length > 0 || (rejected.length > 0 && part.offers.length === 0);
     part.rest = isShown ? { ...rest, rejected } : undefined;
-    this.#join(part, dirty);
+    this.#units.join(part, dirty);
     dirty.add(serviceId(service.key));
   }
 
@@ -234,32 +248,25 @@ export class DubboServices implements SourceOutput {
 
   /** Rules of services that are new are read behind the news of the services themselves. */
   #watch(units: readonly string[], why: Cause): void {
-    const unwatched = this.#rules.unwatched(units.flatMap((unit) => this.#offered(unit)));
+    const unwatched = this.#rules.unwatched(units.flatMap((unit) => this.#units.offered(unit)));
     if (unwatched.length === 0) return;
     const signal = this.#signal;
-    void this.#rules.watch(unwatched).then(() => {
+    void this.#behind(async () => {
+      await this.#rules.watch(unwatched);
       if (!signal.aborted) this.#tell(new Set(unwatched.map(unitOf)), why);
     });
   }
 
-  #offered(unit: string): PlacedService[] {
-    const found = new Map<string, PlacedService>();
-    for (const { namespace, offers } of this.#units.get(unit) ?? [])
-      for (const service of offers)
-        if (unitOf({ namespace, service }) === unit) found.set(JSON.stringify(service), { namespace, service });
-    return [...found.values()];
-  }
-
   /** The services of one interface. */
   #evaluate(unit: string): RegistryService[] {
-    const offered = this.#offered(unit);
-    const parts = [...(this.#units.get(unit) ?? [])].sort((a, b) =>
-      compareText(serviceId(a.service.key), serviceId(b.service.key)),
-    );
-    return servicesOf(this.#options.registry, parts, offered, this.#metadata, this.#rules);
+    const { registry } = this.#options;
+    return servicesOf(registry, this.#units.of(unit), this.#units.offered(unit), this.#metadata, this.#rules);
   }
 
-  /** A listing is complete when what its applications provide is known, and the rules of its services. */
+  /**
+   * A listing is complete when what its applications provide is known, and the rules of its services. What does not come soon is told
+   * behind it.
+   */
   async #commit(inner: Listing, listed: readonly RegistryService[], why: Cause): Promise<void> {
     const turn = ++this.#listings;
     const signal = this.#signal;
@@ -269,17 +276,24 @@ export class DubboServices implements SourceOutput {
     const plain = listed.filter((service) => this.#take(service, dirty) === undefined);
     const applications = () => [...this.#parts.values()].filter(({ name }) => name === undefined);
     const wanting = this.#metadata.wanting(applications().flatMap(placed));
-    if (wanting.length > 0) await this.#metadata.load(wanting, signal);
+    if (wanting.length > 0) await this.#metadata.loadSoon(wanting, signal);
+    // Another listing has been begun, or will be.
+    const isOver = () => turn !== this.#listings || signal.aborted;
+    if (isOver()) return;
+    const late = new Set(applications().filter((part) => this.#metadata.wanting(placed(part)).length > 0));
     for (const part of applications()) this.#resolve(part, dirty);
     this.#metadata.keep(applications().flatMap(placed));
-    const unwatched = this.#rules.unwatched([...this.#units.keys()].flatMap((unit) => this.#offered(unit)));
+    const unwatched = this.#rules.unwatched(this.#units.ids.flatMap((unit) => this.#units.offered(unit)));
     if (unwatched.length > 0) await this.#rules.watch(unwatched);
-    // Another listing has been begun, or will be.
-    if (turn !== this.#listings || signal.aborted) return;
+    if (isOver()) return;
     this.#told.clear();
-    for (const id of [...this.#units.keys(), ...this.#parts.keys()])
+    for (const id of [...this.#units.ids, ...this.#parts.keys()])
       this.#remember(id, this.#parts.has(id) ? this.#restOf(id) : this.#evaluate(id));
     inner.add([...plain, ...[...this.#told.values()].flat()]);
     inner.commit(why);
+    this.#committed = true;
+    const settled = new Set<string>();
+    for (const part of applications()) if (late.has(part)) this.#loadOne(part, cause('metadata'), settled);
+    this.#tell(settled, cause('metadata'));
   }
 }

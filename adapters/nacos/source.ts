@@ -52,7 +52,8 @@ export class NacosSource implements Source {
         if (signal.aborted) return;
         const error = asError(reason);
         // A server that sends us to another one has not left us without one.
-        if (!(error instanceof ConnectionReset)) out.state({ kind: services.committed ? 'stale' : 'failed', error });
+        if (!(error instanceof ConnectionReset))
+          out.state({ kind: (dubbo ?? services).committed ? 'stale' : 'failed', error });
       }
       await sleep(pause.duration, undefined, { signal }).catch(() => {});
       pause = pause.next(undefined);
@@ -82,9 +83,11 @@ export class NacosSource implements Source {
     let client: NacosClient | undefined;
     try {
       client = await connect(watcher, session);
-      dubbo?.attach(client, session);
-      if (!services.committed) out.state({ kind: 'syncing' });
+      dubbo?.attach(client, session, (reason) => end.abort(reason));
+      if (!(dubbo ?? services).committed) out.state({ kind: 'syncing' });
       await services.sync(client, session);
+      await dubbo?.listed;
+      session.throwIfAborted();
       synced();
       for (let error: Error | undefined; ; ) {
         const watched = error === undefined && (await client.watchList()) && !services.unread;

@@ -305,6 +305,52 @@ describe('Consul: source, against a fake agent', () => {
     expect(out.unreadables.size).to.equal(1);
   });
 
+  it('says why it is not complete while its first questions about services are refused, and goes on', async function () {
+    this.timeout(20_000);
+    const { server, url } = await fake(two);
+    server.wrong.set('/v1/health/service', (_, response) => response.writeHead(429).end('too many requests'));
+    const { out, until } = start([url]);
+    await until('failed', () => out.now === 'failed');
+    expect(out.reason).to.include('answered 429 too many requests');
+    expect(out.listings).to.equal(0);
+    server.wrong.clear();
+    await until('live', () => out.now === 'live' && out.services.size === 2);
+    expect(out.unreadables.size).to.equal(0);
+  });
+
+  it('with stale answers reads what a signal tells by the leader, and not from a server that lags', async function () {
+    this.timeout(20_000);
+    const names = Array.from({ length: 20 }, (_, index) => `s${index}`);
+    const many = (id: string) => Object.fromEntries(names.map((name) => [name, [id]]));
+    const { server, url } = await fake(many('first'));
+    const nodes = (id: string) => [
+      { Node: 'n1', Services: names.map((name) => ({ ID: id, Service: name, ModifyIndex: 1 })), Checks: [] },
+    ];
+    const answer = (response: ServerResponse, body: unknown) =>
+      response
+        .setHeader('x-consul-index', String(server.index))
+        .setHeader('content-type', 'application/json')
+        .end(JSON.stringify(body));
+    const idFor = (request: IncomingMessage) => (request.url?.includes('stale=') ? 'first' : now);
+    let now = 'first';
+    server.wrong.set('/v1/internal', (request, response) => answer(response, nodes(idFor(request))));
+    const { out, until } = start([url], { consistency: 'stale', maxPolls: 1, wait: '60s' });
+    await until('live', () => out.now === 'live' && out.services.size === 20);
+    const marked = () => server.questions.filter(({ pathname }) => pathname.startsWith('/v1/internal')).length;
+    await until('marked', () => marked() > 0);
+    server.wrong.set('/v1/health/service', (request, response) => {
+      const { pathname } = new URL(request.url ?? '/', 'http://fake');
+      const service = { ID: idFor(request), Service: pathname.split('/').at(-1), Port: 80 };
+      answer(response, [{ Node: { Node: 'n1', Address: '10.0.0.1' }, Service: service, Checks: [] }]);
+    });
+    now = 'second';
+    server.holds(many('second'));
+    const isNew = (name: string) => out.instances(name)[0]?.id === 'n1/second';
+    // One of them has a blocking query of its own, which the lagging server answers.
+    await until('all but one read', () => names.filter(isNew).length >= 19, 8_000);
+    expect(marked()).to.be.greaterThan(1);
+  });
+
   it('gives up a reading of all services as soon as no server answers, and begins again without a rush', async function () {
     this.timeout(20_000);
     const { server, url } = await fake(

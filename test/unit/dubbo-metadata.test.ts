@@ -114,4 +114,48 @@ describe('Dubbo metadata service', () => {
     const ending = await listen((socket) => socket.end());
     expect(await failure({ protocol: 'dubbo', port: ending })).to.match(/it ended the connection$/);
   });
+
+  /** A whole answer that holds what a metadata service knows: thousands of services. */
+  function largeAnswer(count: number): Buffer {
+    const services = Array.from({ length: count }, (_, i) => [
+      writeText(`shop.Service${i}:dubbo`),
+      writeTexts({ name: `shop.Service${i}`, protocol: 'dubbo', path: `shop.Service${i}` }),
+    ]);
+    const parts = [...services.flat(), Buffer.from('ZZ')];
+    const body = Buffer.concat([
+      Buffer.from([0x91]),
+      Buffer.from('H'),
+      writeText('services'),
+      Buffer.from('H'),
+      ...parts,
+    ]);
+    const header = Buffer.from('dabb0214000000000000000100000000', 'hex');
+    header.writeUInt32BE(body.length, 12);
+    return Buffer.concat([header, body]);
+  }
+
+  it('may (fake) answer at length, and in small pieces', async () => {
+    const answer = largeAnswer(10_000);
+    expect(answer.length).to.be.greaterThan(800_000);
+    const port = await listen((socket) => {
+      const pieces = [
+        answer.subarray(0, 3),
+        answer.subarray(3, 40),
+        answer.subarray(40, 100_000),
+        answer.subarray(100_000),
+      ];
+      for (const [i, piece] of pieces.entries()) setTimeout(() => socket.write(piece), 30 * i);
+    });
+    const found = await askMetadata(instance({ protocol: 'dubbo', port }), new AbortController().signal);
+    expect(found.services).to.have.length(10_000);
+    expect(found.services.at(-1)?.service.interface).to.equal('shop.Service9999');
+  });
+
+  it('that (fake) announces too long an answer is not heard out', async () => {
+    const header = Buffer.from('dabb02140000000000000001ffffffff', 'hex');
+    const port = await listen((socket) => socket.write(header));
+    expect(await failure({ protocol: 'dubbo', port })).to.match(
+      /its answer has 4294967295 bytes, expected at most 2097152$/,
+    );
+  });
 });

@@ -66,6 +66,15 @@ describe('Dubbo override rule in a znode', () => {
     expect(service.instances[0]?.status).to.equal('UP');
   });
 
+  it('leaves what the registry itself says of a provider, unless the rule takes it out', () => {
+    const told = (status: string) => (first.kind === 'provider' ? { ...first, status } : first);
+    const status = (rule: string, word: string) =>
+      folded([node(`override://0.0.0.0/${base}&${rule}`)], { providers: [told(word)] }).service.instances[0]?.status;
+    expect(status('timeout=5', 'unhealthy')).to.equal('unhealthy');
+    expect(status('disabled=false', 'disabled')).to.equal('disabled');
+    expect(status('disabled=true', 'unhealthy')).to.equal('disabled');
+  });
+
   it('has no effect on a mesh when it is for some consumers, for providers, or for nobody', () => {
     const texts = [
       `override://192.0.2.7/${base}&weight=5`,

@@ -258,6 +258,22 @@ describe('Eureka: decode', () => {
         expect(sameService(a, application(lease(fields))), JSON.stringify(fields)).to.equal(false);
     });
 
+    it('is an instance that was deregistered in between, and not another server or a registration that renews', () => {
+      const at = (up: number, said: number, updated: string) =>
+        application(
+          lease({
+            leaseInfo: { serviceUpTimestamp: up },
+            lastDirtyTimestamp: String(said),
+            lastUpdatedTimestamp: updated,
+          }),
+        );
+      const before = at(1000, 900, '1000');
+      expect(sameService(before, at(5000, 4900, '5000'))).to.equal(false);
+      expect(sameService(before, at(1000, 4900, '5000')), 'registered over').to.equal(true);
+      expect(sameService(before, at(1003, 900, '1003')), 'on another server').to.equal(true);
+      expect(sameService(before, application(lease())), 'without them').to.equal(true);
+    });
+
     it('is that the other one of two leases for one endpoint is newer', () => {
       const old = lease({ lastUpdatedTimestamp: '1' });
       const down = lease({ instanceId: 'two', status: 'DOWN', lastUpdatedTimestamp: '2' });

@@ -69,6 +69,21 @@ describe('Eureka: what instances say to a real server', function () {
     expect(deltas.out.causes.at(-1)).to.equal('delta');
   });
 
+  it('is another one when it was deregistered and is back at the next poll, and the same when it only registers again', async () => {
+    await register('BACK', 'one');
+    const { out, until } = start(server.url, { pollInterval: '2s' });
+    const changedAt = () => out.instances('BACK')[0]?.changedAt ?? 0;
+    await until('live', () => changedAt() > 0);
+    const first = changedAt();
+    await register('BACK', 'one');
+    await register('BACK-MARK', 'mark');
+    await until('the other one', () => out.instances('BACK-MARK').length === 1);
+    expect(changedAt()).to.equal(first);
+    await leases.deregister({ app: 'BACK', id: 'one' });
+    await register('BACK', 'one');
+    await until('back', () => changedAt() > first);
+  });
+
   it("has the zone of its metadata, else Amazon's with its region", async () => {
     await register('ZONES', 'mine', { metadata: { zone: 'rack-1' } });
     await register('ZONES', 'cloud', { port: 8081, fields: { dataCenterInfo: amazon('us-east-1c') } });
