@@ -1,5 +1,6 @@
 import Fastify from 'fastify';
 import type { Logger } from 'pino';
+import type { RegistryView } from '#catalog/view.js';
 import { ConfigError, parseConfig } from '#config/load.js';
 import { istioYaml } from '#istio/yaml.js';
 import { reasonOf } from '#model/reason.js';
@@ -102,26 +103,17 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
     const report = registryReports(parts).find(({ registry }) => registry === request.params.name);
     return report ?? reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
   });
-  server.get<{ Params: { name: string } }>('/api/v1/registries/:name/services', async (request, reply) => {
-    const view = viewOf(catalog, request.params.name);
-    if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
-    return registryServices(parts, view);
-  });
-  server.get<{ Params: { name: string } }>('/api/v1/registries/:name/rejected', async (request, reply) => {
-    const view = viewOf(catalog, request.params.name);
-    if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
-    return rejectedRecords(parts, view);
-  });
-  server.get<{ Params: { name: string } }>('/api/v1/registries/:name/dropped', async (request, reply) => {
-    const view = viewOf(catalog, request.params.name);
-    if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
-    return catalog.dropped().filter(({ registry }) => registry === view.registry);
-  });
-  server.get<{ Params: { name: string } }>('/api/v1/registries/:name/notes', async (request, reply) => {
-    const view = viewOf(catalog, request.params.name);
-    if (view === undefined) return reply.code(404).send({ error: `no registry is named "${request.params.name}"` });
-    return notesOf(view);
-  });
+  const ofRegistry = (what: string, read: (view: RegistryView) => unknown) =>
+    server.get<{ Params: { name: string } }>(`/api/v1/registries/:name/${what}`, async (request, reply) => {
+      const view = viewOf(catalog, request.params.name);
+      return view === undefined
+        ? reply.code(404).send({ error: `no registry is named "${request.params.name}"` })
+        : read(view);
+    });
+  ofRegistry('services', (view) => registryServices(parts, view));
+  ofRegistry('rejected', (view) => rejectedRecords(parts, view));
+  ofRegistry('dropped', (view) => catalog.dropped().filter(({ registry }) => registry === view.registry));
+  ofRegistry('notes', notesOf);
   server.get<{ Querystring: Texts }>('/api/v1/services', { schema: texts }, async (request) =>
     serviceSummaries(parts, request.query.q),
   );
