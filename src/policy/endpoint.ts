@@ -5,7 +5,7 @@ import { parseProtocol } from '#model/protocol.js';
 import type { Instance, Metadata } from '#model/service.js';
 import type { ServiceKind } from '#sources/contract.js';
 import type { InstanceScope } from './expression.js';
-import { health, isKnownStatus } from './health.js';
+import { type Health, health, isKnownStatus } from './health.js';
 import { endpointLabels } from './labels.js';
 import { type Networks, networkOf } from './network.js';
 import { endpointPort, type Spoken } from './ports.js';
@@ -52,85 +52,131 @@ export class EndpointSteps {
       if (template !== undefined) templates.ofInstance(template);
   }
 
-  endpoint(instance: Instance, { kind, scope, verdict, spoken, now, trace }: EndpointContext): MadeEndpoint {
+  endpoint(instance: Instance, context: EndpointContext): MadeEndpoint {
+    const { scope, verdict, spoken } = context;
     const { chosen } = verdict;
-    const unused: string[] = [];
+    const unused = protocolError(instance.metadata);
     const failed = [...verdict.failed];
-    const state = chosen.health?.value ?? health(instance.status);
-    trace?.({
-      step: 'health',
-      result: `${instance.status} → ${state}`,
-      rule: chosen.health?.rule ?? (isKnownStatus(instance.status) ? 'health table' : 'no word of the health table'),
-    });
+    const state = healthOf(instance, context);
     if (state === 'drop') return { reason: dropReason(instance, chosen.health), unused, failed };
-    const slow = chosen.weight?.value.slowStart;
-    const slowStart =
-      slow === undefined || instance.changedAt === 0 ? undefined : { since: instance.changedAt, length: slow };
-    const warm = warmth(slowStart ?? instance.warmup, now);
-    const weight = meshWeight(instance.weight * warm.share * (chosen.weight?.value.share ?? 1), kind.nominalWeight);
-    trace?.({
-      step: 'weight',
-      result: `${instance.weight} → ${weight === undefined ? 'none' : boundedWeight(weight, chosen.weight?.value)}${warm.share < 1 ? `, at ${Math.round(warm.share * 100)} % of its warm-up` : ''}`,
-      rule: chosen.weight?.rule ?? `nominal is ${kind.nominalWeight}`,
-    });
+    const { weight, until } = weightOf(instance, context);
     if (weight === undefined) return { reason: 'weight 0', unused, failed };
 
-    const fill = (field: Chosen<string> | undefined): string | undefined => {
-      if (field === undefined) return undefined;
-      const text = this.#templates.ofInstance(field.value)(scope);
-      if (text === undefined) failed.push(field.rule);
+    const fill: Fill = (template, rule) => {
+      const text = this.#templates.ofInstance(template)(scope);
+      if (text === undefined) failed.push(rule);
       return text || undefined;
     };
-    const metadata = relabel(instance.metadata, chosen.metadata?.value, (template) =>
-      fill({ value: template, rule: chosen.metadata?.rule ?? '' }),
-    );
-    const { labels, unfit } = endpointLabels(metadata, chosen.labels?.value, (template) =>
-      fill({ value: template, rule: chosen.labels?.rule ?? '' }),
-    );
-    unused.push(...unfit, ...protocolError(instance.metadata));
-    const settings = this.#settings;
-    const own = (template: string | undefined) =>
-      template === undefined ? undefined : this.#templates.ofInstance(template)(scope) || undefined;
-    const said = { locality: instance.locality, network: instance.network };
-    let locality = fill(chosen.locality) ?? instance.locality ?? own(settings.locality);
-    if (locality !== undefined && !isLocality(locality)) {
-      unused.push(`locality "${short(locality)}" is not region/zone/subzone: it has none`);
-      locality = undefined;
-    }
-    const byRange = networkOf(instance.address, settings.networks);
-    const network = fill(chosen.network) ?? instance.network ?? own(settings.network) ?? byRange;
-    if (trace !== undefined) {
-      const source = (field: 'locality' | 'network') =>
-        chosen[field]?.rule ??
-        (said[field] === undefined ? `registries.${scope.registry.name}.${field}` : 'the registry');
-      if (locality !== undefined) trace({ step: 'locality', result: locality, rule: source('locality') });
-      if (network !== undefined)
-        trace({ step: 'network', result: network, rule: network === byRange ? 'networks' : source('network') });
-      const changed = chosen.labels?.rule ?? chosen.metadata?.rule;
-      if (changed !== undefined) trace({ step: 'labels', result: JSON.stringify(labels), rule: changed });
-    }
+    const ports = instance.ports.map((port) => endpointPort(port, instance.metadata, spoken));
+    ports.sort((a, b) => compareText(a.name, b.name));
+    const { serviceAccount } = chosen;
     return {
-      until: warm.until,
+      until,
       unused,
       failed,
       endpoint: {
         address: instance.address,
-        ports: Object.fromEntries(
-          instance.ports
-            .map((port) => endpointPort(port, instance.metadata, spoken))
-            .sort((a, b) => compareText(a.name, b.name))
-            .map((port) => [port.name, port.number]),
-        ),
-        weight: boundedWeight(weight, chosen.weight?.value),
+        ports: Object.fromEntries(ports.map(({ name, number }) => [name, number])),
+        weight,
         draining: state === 'drain',
-        locality,
-        network,
-        serviceAccount: fill(chosen.serviceAccount),
-        labels,
+        locality: this.#locality(instance, context, fill, unused),
+        network: this.#network(instance, context, fill),
+        labels: labelsOf(instance, context, fill, unused),
+        serviceAccount: serviceAccount && fill(serviceAccount.value, serviceAccount.rule),
         origins: [{ registry: scope.registry.name, instance: instance.id }],
       },
     };
   }
+
+  #locality(
+    { locality }: Instance,
+    { scope, verdict, trace }: EndpointContext,
+    fill: Fill,
+    unused: string[],
+  ): string | undefined {
+    const rule = verdict.chosen.locality;
+    const found = first([
+      [rule && fill(rule.value, rule.rule), rule?.rule ?? ''],
+      [locality, 'the registry'],
+      [this.#own(this.#settings.locality, scope), `registries.${scope.registry.name}.locality`],
+    ]);
+    if (found === undefined) return undefined;
+    if (!isLocality(found.value)) {
+      unused.push(`locality "${short(found.value)}" is not region/zone/subzone: it has none`);
+      return undefined;
+    }
+    trace?.({ step: 'locality', result: found.value, rule: found.rule });
+    return found.value;
+  }
+
+  #network({ address, network }: Instance, { scope, verdict, trace }: EndpointContext, fill: Fill): string | undefined {
+    const rule = verdict.chosen.network;
+    const found = first([
+      [rule && fill(rule.value, rule.rule), rule?.rule ?? ''],
+      [network, 'the registry'],
+      [this.#own(this.#settings.network, scope), `registries.${scope.registry.name}.network`],
+      [networkOf(address, this.#settings.networks), 'networks'],
+    ]);
+    if (found !== undefined) trace?.({ step: 'network', result: found.value, rule: found.rule });
+    return found?.value;
+  }
+
+  #own(template: string | undefined, scope: InstanceScope): string | undefined {
+    return template === undefined ? undefined : this.#templates.ofInstance(template)(scope) || undefined;
+  }
+}
+
+/** Fills in a policy's template. What fails is counted under the rule. */
+type Fill = (template: string, rule: string) => string | undefined;
+
+/** The first that has a value. */
+function first(
+  candidates: readonly (readonly [value: string | undefined, rule: string])[],
+): Chosen<string> | undefined {
+  for (const [value, rule] of candidates) if (value !== undefined) return { value, rule };
+  return undefined;
+}
+
+function healthOf({ status }: Instance, { verdict, trace }: EndpointContext): Health {
+  const rule = verdict.chosen.health;
+  const state = rule?.value ?? health(status);
+  const table = isKnownStatus(status) ? 'health table' : 'no word of the health table';
+  trace?.({ step: 'health', result: `${status} → ${state}`, rule: rule?.rule ?? table });
+  return state;
+}
+
+function weightOf(
+  { weight, warmup, changedAt }: Instance,
+  { kind, verdict, now, trace }: EndpointContext,
+): { readonly weight: number | undefined; readonly until: number | undefined } {
+  const rule = verdict.chosen.weight;
+  const { slowStart, share = 1 } = rule?.value ?? {};
+  const slow = slowStart === undefined || changedAt === 0 ? undefined : { since: changedAt, length: slowStart };
+  const warm = warmth(slow ?? warmup, now);
+  const scaled = meshWeight(weight * warm.share * share, kind.nominalWeight);
+  const bounded = scaled === undefined ? undefined : boundedWeight(scaled, rule?.value);
+  const part = warm.share < 1 ? `, at ${Math.round(warm.share * 100)} % of its warm-up` : '';
+  trace?.({
+    step: 'weight',
+    result: `${weight} → ${bounded ?? 'none'}${part}`,
+    rule: rule?.rule ?? `nominal is ${kind.nominalWeight}`,
+  });
+  return { weight: bounded, until: warm.until };
+}
+
+function labelsOf(
+  instance: Instance,
+  { verdict, trace }: EndpointContext,
+  fill: Fill,
+  unused: string[],
+): Readonly<Record<string, string>> {
+  const { metadata, labels: rule } = verdict.chosen;
+  const changed = relabel(instance.metadata, metadata?.value, (template) => fill(template, metadata?.rule ?? ''));
+  const { labels, unfit } = endpointLabels(changed, rule?.value, (template) => fill(template, rule?.rule ?? ''));
+  unused.push(...unfit);
+  const by = rule?.rule ?? metadata?.rule;
+  if (by !== undefined) trace?.({ step: 'labels', result: JSON.stringify(labels), rule: by });
+  return labels;
 }
 
 function dropReason({ status }: Instance, rule: Chosen<unknown> | undefined): string {
