@@ -7,9 +7,9 @@ import { type EndpointSettings, EndpointSteps } from './endpoint.js';
 import type { InstanceScope, ServiceScope } from './expression.js';
 import { hostName } from './naming.js';
 import type { Preference } from './policy.js';
-import { type PortClaim, portClaims } from './ports.js';
+import { type PortClaim, portClaims, type Spoken } from './ports.js';
 import { templateOf } from './presets.js';
-import { PolicyList, Templates } from './rules.js';
+import { PolicyList, type ServiceVerdict, Templates } from './rules.js';
 import type { Step, Trace } from './trace.js';
 
 /** What the configuration says about all services of one registry. Templates are text with CEL between `{{ }}`. */
@@ -56,6 +56,15 @@ export interface Contribution {
 export interface ContributionTrace {
   readonly service: Trace;
   readonly instance: (id: string, step: Step) => void;
+}
+
+interface EndpointsContext {
+  readonly kind: ServiceKind;
+  readonly scope: ServiceScope;
+  readonly verdict: ServiceVerdict;
+  readonly spoken: Spoken;
+  readonly now: number;
+  readonly trace: ContributionTrace | undefined;
 }
 
 /** A service that the configuration leaves out. */
@@ -105,8 +114,6 @@ export class RegistryPolicy {
     if (drop?.value) return { dropped: drop.rule };
 
     const unused: Rejection[] = verdict.failed.map((rule) => failure('the service', rule));
-    /** Rules that failed on instances, each with how many: one rule may fail on all of them. */
-    const failed = new Map<string, number>();
     const fill = (template: string | undefined, rule: string): string | undefined => {
       const text = template === undefined ? undefined : this.#templates.ofService(templateOf(template))(scope);
       if (template !== undefined && text === undefined) unused.push(failure('the service', rule));
@@ -122,38 +129,8 @@ export class RegistryPolicy {
       rule: ownHost === undefined ? this.#hostRule(service.kind) : (host?.rule ?? ''),
     });
     const spoken = { protocol: protocol?.value, rules: ports?.value ?? [] };
-    const endpoints: Endpoint[] = [];
-    const leftOut: Rejection[] = [];
-    const places = new Set<string>();
-    const keys = new Set<string>();
-    let until: number | undefined;
-    for (const instance of newestFirst(service.instances)) {
-      const leave = (reason: string): void => void leftOut.push({ record: instance.id, reason });
-      const place = `${instance.address} ${instance.ports.map((port) => port.number).join(' ')}`;
-      if (places.has(place)) leave('another record for this address and port is newer');
-      else {
-        const instanceScope = scopeOf(scope, instance);
-        const made = this.#steps.endpoint(instance, {
-          kind,
-          scope: instanceScope,
-          verdict: verdict.endpoint(instanceScope),
-          spoken,
-          now,
-          trace: trace === undefined ? undefined : (step) => trace.instance(instance.id, step),
-        });
-        if ('reason' in made) leave(made.reason);
-        else if (keys.has(endpointKey(made.endpoint))) leave('another instance is dialled at this address and port');
-        else {
-          keys.add(endpointKey(made.endpoint));
-          endpoints.push(made.endpoint);
-          if (made.until !== undefined) until = Math.min(made.until, until ?? made.until);
-        }
-        unused.push(...made.unused.map((reason) => ({ record: instance.id, reason })));
-        for (const rule of made.failed) failed.set(rule, (failed.get(rule) ?? 0) + 1);
-      }
-      places.add(place);
-    }
-    for (const [rule, count] of failed) unused.push(failure(`${count} of ${service.instances.length} instances`, rule));
+    const made = this.#endpoints(service, { kind, scope, verdict, spoken, now, trace });
+    unused.push(...made.unused);
     return {
       key,
       host: hostName(hostText),
@@ -175,11 +152,54 @@ export class RegistryPolicy {
       gatewayPort: gatewayPort?.value,
       ports: portClaims(service, spoken),
       protocol: protocol?.value ?? kind.protocol,
-      endpoints: endpoints.sort((a, b) => compareText(endpointKey(a), endpointKey(b))),
-      leftOut,
+      endpoints: made.endpoints,
+      leftOut: made.leftOut,
       unused,
-      until,
+      until: made.until,
     };
+  }
+
+  #endpoints(service: RegistryService, { kind, scope, verdict, spoken, now, trace }: EndpointsContext) {
+    const endpoints: Endpoint[] = [];
+    const leftOut: Rejection[] = [];
+    const unused: Rejection[] = [];
+    /** Rules that failed, each with how often: one rule may fail on all instances. */
+    const failed = new Map<string, number>();
+    const places = new Set<string>();
+    const keys = new Set<string>();
+    let until: number | undefined;
+    for (const instance of newestFirst(service.instances)) {
+      const leave = (reason: string): void => void leftOut.push({ record: instance.id, reason });
+      const place = `${instance.address} ${instance.ports.map((port) => port.number).join(' ')}`;
+      if (places.has(place)) {
+        leave('another record for this address and port is newer');
+        continue;
+      }
+      places.add(place);
+      const instanceScope = scopeOf(scope, instance);
+      const made = this.#steps.endpoint(instance, {
+        kind,
+        scope: instanceScope,
+        verdict: verdict.endpoint(instanceScope),
+        spoken,
+        now,
+        trace: trace === undefined ? undefined : (step) => trace.instance(instance.id, step),
+      });
+      unused.push(...made.unused.map((reason) => ({ record: instance.id, reason })));
+      for (const rule of made.failed) failed.set(rule, (failed.get(rule) ?? 0) + 1);
+      if ('reason' in made) {
+        leave(made.reason);
+        continue;
+      }
+      const key = endpointKey(made.endpoint);
+      if (keys.has(key)) leave('another instance is dialled at this address and port');
+      else endpoints.push(made.endpoint);
+      keys.add(key);
+      if (made.until !== undefined) until = Math.min(made.until, until ?? made.until);
+    }
+    for (const [rule, count] of failed) unused.push(failure(`${count} of ${service.instances.length} instances`, rule));
+    endpoints.sort((a, b) => compareText(endpointKey(a), endpointKey(b)));
+    return { endpoints, leftOut, unused, until };
   }
 
   #hostRule(kind: string): string {
