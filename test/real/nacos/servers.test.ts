@@ -61,6 +61,7 @@ for (const version of versions)
       await new Registrations(servers[1 - first] as Nacos).register({ service: 'orders', port: 9_002 });
       await run.wait('pushed', ({ named }) => ports(named.call(run, 'orders'))?.length === 2, 5_000);
       await new Registrations(servers[1 - first] as Nacos).deregister({ service: 'orders', port: 9_002 });
+      await run.wait('as before', ({ named }) => ports(named.call(run, 'orders'))?.length === 1, 10_000);
     });
 
     it('goes where its server sends it, and is not stale on the way', async () => {
