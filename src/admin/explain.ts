@@ -2,7 +2,7 @@ import { compareText, endpointPlace, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
 import { type Instance, type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
 import type { Step } from '#policy/trace.js';
-import { type Parts, viewOf } from './report.js';
+import { clients, type Parts } from './report.js';
 
 /** Why an instance is, or is not, where one looks for it. */
 export interface InstanceExplanation {
@@ -69,6 +69,11 @@ function isInstance({ id, address, ports }: Instance, wanted: string): boolean {
   return ports.some(({ number }) => `${address}:${number}`.toLowerCase() === wanted);
 }
 
+/** `address:port`, with several ports as a list. */
+function placeOf({ address, ports }: Instance): string {
+  return `${address}:${ports.map(({ number }) => number).join(',')}`;
+}
+
 function explanation(parts: Parts, id: string, service: RegistryService, instance: string | undefined): Explanation {
   const { catalog } = parts;
   const steps: Step[] = [registryStep(parts, service)];
@@ -88,7 +93,7 @@ function explanation(parts: Parts, id: string, service: RegistryService, instanc
     .filter((one) => instance === undefined || isInstance(one, instance))
     .map((one) => ({
       id: one.id,
-      address: `${one.address}:${one.ports.map(({ number }) => number).join(',')}`,
+      address: placeOf(one),
       steps: ofInstances.get(one.id) ?? [],
       outcome: leftOut.has(one.id)
         ? `gets no traffic: ${leftOut.get(one.id)}`
@@ -106,7 +111,7 @@ function explanation(parts: Parts, id: string, service: RegistryService, instanc
 
 function registryStep({ supervisors, catalog }: Parts, { key, instances, rejected }: RegistryService): Step {
   const status = supervisors.map((supervisor) => supervisor.status()).find(({ registry }) => registry === key.registry);
-  const unreadable = viewOf(catalog, key.registry)?.unreadable.get(serviceId(key));
+  const unreadable = catalog.view(key.registry)?.unreadable.get(serviceId(key));
   const doubt = unreadable === undefined ? '' : `, cannot be read now: ${reasonOf(unreadable)}`;
   return {
     step: 'registry',
@@ -115,7 +120,8 @@ function registryStep({ supervisors, catalog }: Parts, { key, instances, rejecte
   };
 }
 
-function meshSteps({ catalog, projection, listeners }: Parts, id: string): Step[] {
+function meshSteps(parts: Parts, id: string): Step[] {
+  const { catalog, projection } = parts;
   const lost = catalog.rejected().filter((rejected) => rejected.id === id);
   const steps: Step[] = lost.map(({ reason }) => ({ step: 'merge', result: 'not in the mesh', rule: reason }));
   const contribution = catalog.contribution(id);
@@ -135,7 +141,7 @@ function meshSteps({ catalog, projection, listeners }: Parts, id: string): Step[
           : refused.map(({ record, reason }) => `${record}: ${reason}`).join('; '),
     });
   }
-  const connected = listeners.flatMap((listener) => listener.clients());
+  const connected = clients(parts);
   steps.push({
     step: 'clients',
     result: `${connected.length} connected`,
@@ -167,7 +173,7 @@ function outcome(
   const endpoint = service.endpoints.find(({ origins }) =>
     origins.some((one) => one.registry === key.registry && one.instance === instance.id),
   );
-  const own = `${instance.address}:${instance.ports.map(({ number }) => number).join(',')}`;
+  const own = placeOf(instance);
   const places = endpoint === undefined ? [own] : [own, endpointPlace(endpoint)];
   const refused = [...service.unreachable, ...(projection.rejected().get(service.host) ?? [])].find(({ record }) =>
     places.some((place) => record === place || record === `endpoint ${place}`),

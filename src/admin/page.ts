@@ -1,4 +1,4 @@
-import { clients, type Parts, registryReports, rejectedRecords, serviceSummaries, viewOf } from './report.js';
+import { clients, type Parts, registryReports, rejectedRecords, serviceSummaries } from './report.js';
 
 const maxRows = 500;
 const maxChanges = 20;
@@ -101,7 +101,7 @@ ${table(
   ['Registry', 'Record', 'Reason'],
   registries
     .flatMap(({ registry }) => {
-      const view = viewOf(parts.catalog, registry);
+      const view = parts.catalog.view(registry);
       return view === undefined
         ? []
         : rejectedRecords(parts, view).map((r) => [html(registry), html(r.record), html(r.reason)]);

@@ -7,7 +7,7 @@ import { compareText, type MeshService } from '#model/mesh.js';
 import { cause } from '#sources/contract.js';
 import { catalogSettings, registryPolicies, type SourceChanges, sourceChanges } from '../registries.js';
 import { checkReloadable } from '../reloadable.js';
-import { type Parts, viewOf } from './report.js';
+import type { Parts } from './report.js';
 
 /** What would become of one host. */
 export interface HostPlan {
@@ -71,7 +71,7 @@ function shadowCatalog({ catalog, config }: Parts, next: Config): Catalog {
   const views = shadow.configure(settings, registryPolicies(next));
   for (const [index, registry] of next.registries.entries()) {
     const listing = views[index]?.listing();
-    const known = isKnown(config, registry) ? viewOf(catalog, registry.name)?.services.values() : undefined;
+    const known = isKnown(config, registry) ? catalog.view(registry.name)?.services.values() : undefined;
     const includes = nameFilter(registry.include, registry.exclude);
     listing?.add([...(known ?? [])].filter(({ key }) => includes(key.name)));
     listing?.commit(cause('plan'));

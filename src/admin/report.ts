@@ -49,7 +49,7 @@ export function registryReports(parts: Parts): RegistryReport[] {
   return supervisors.map((supervisor, index) => {
     const status = supervisor.status();
     const registry = config.registries[index];
-    const view = viewOf(catalog, status.registry);
+    const view = catalog.view(status.registry);
     const services = [...(view?.services.values() ?? [])];
     return {
       ...status,
@@ -139,11 +139,6 @@ export function registryServices({ catalog }: Parts, view: RegistryView): Regist
     });
 }
 
-/** The view of a registry; undefined if there is none of that name. */
-export function viewOf(catalog: Catalog, registry: string): RegistryView | undefined {
-  return catalog.views().find((view) => view.registry === registry);
-}
-
 /** One mesh service in a list. */
 export interface ServiceSummary {
   readonly host: string;
@@ -190,7 +185,7 @@ export function serviceReport({ catalog, projection }: Parts, host: string): Ser
   if (service === undefined) return undefined;
   const absent = service.origins.flatMap((key) => {
     const id = serviceId(key);
-    const rejected = viewOf(catalog, key.registry)?.services.get(id)?.rejected ?? [];
+    const rejected = catalog.view(key.registry)?.services.get(id)?.rejected ?? [];
     const leftOut = catalog.contribution(id)?.leftOut ?? [];
     return [...rejected, ...leftOut].map((rejection) => ({ registry: key.registry, ...rejection }));
   });
@@ -204,7 +199,7 @@ export function serviceReport({ catalog, projection }: Parts, host: string): Ser
     absent: [...absent, ...refused],
     unused: service.origins.flatMap((key) => catalog.contribution(serviceId(key))?.unused ?? []),
     notes: service.origins.flatMap(({ registry, ...key }) => {
-      const notes = viewOf(catalog, registry)?.services.get(serviceId({ registry, ...key }))?.notes ?? [];
+      const notes = catalog.view(registry)?.services.get(serviceId({ registry, ...key }))?.notes ?? [];
       return notes.map((note) => ({ registry, ...note }));
     }),
   };

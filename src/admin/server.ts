@@ -17,7 +17,6 @@ import {
   rejectedRecords,
   serviceReport,
   serviceSummaries,
-  viewOf,
 } from './report.js';
 
 export interface Admin {
@@ -105,7 +104,7 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
   });
   const ofRegistry = (what: string, read: (view: RegistryView) => unknown) =>
     server.get<{ Params: { name: string } }>(`/api/v1/registries/:name/${what}`, async (request, reply) => {
-      const view = viewOf(catalog, request.params.name);
+      const view = catalog.view(request.params.name);
       return view === undefined
         ? reply.code(404).send({ error: `no registry is named "${request.params.name}"` })
         : read(view);

@@ -97,6 +97,11 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     return this.views();
   }
 
+  /** The view of a registry; undefined if there is none of that name. */
+  view(registry: string): RegistryView | undefined {
+    return this.#registries.get(registry)?.view;
+  }
+
   /** The registries' views, in the order of the configuration. */
   views(): RegistryView[] {
     return [...this.#registries.values()].map(({ view }) => view);

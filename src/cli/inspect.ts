@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import type { RegistryReport, RegistryServiceSummary, RejectedRecord, ServiceNote } from '#admin/report.js';
-import { ConfigError, loadConfig } from '#config/load.js';
 import type { Config } from '#config/schema.js';
 import { compareText } from '#model/mesh.js';
 import { startPontoon } from '../main.js';
+import { CommandError, read } from './api.js';
 
 interface Options {
   readonly config: string;
@@ -26,21 +26,11 @@ interface Findings {
  * cannot be read in time.
  */
 export async function inspect(name: string, options: Options): Promise<void> {
-  const fail = (message: string): void => {
-    process.stderr.write(`${message}\n`);
-    process.exitCode = 1;
-  };
-  let config: Config;
-  try {
-    config = loadConfig(options.config);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return fail(error.message);
-  }
+  const config = read(options.config);
   const names = config.registries.map((registry) => registry.name);
   if (!names.includes(name))
-    return fail(`${options.config}: no registry is named "${name}"; there are ${names.join(', ')}`);
-  const findings = await read(alone(config, name), name, Number(options.timeout) * 1000);
+    throw new CommandError(`${options.config}: no registry is named "${name}"; there are ${names.join(', ')}`);
+  const findings = await findingsOf(alone(config, name), name, Number(options.timeout) * 1000);
   process.stdout.write(options.json ? `${JSON.stringify(findings, null, 2)}\n` : table(findings));
   if (!findings.registry.complete) process.exitCode = 1;
 }
@@ -58,7 +48,7 @@ function alone(config: Config, name: string): Config {
   };
 }
 
-async function read(config: Config, name: string, timeoutMs: number): Promise<Findings> {
+async function findingsOf(config: Config, name: string, timeoutMs: number): Promise<Findings> {
   const pontoon = await startPontoon(config, pino({ level: 'silent' }));
   try {
     const get = async (path: string): Promise<unknown> => (await fetch(`${pontoon.adminUrl}/api/v1/${path}`)).json();

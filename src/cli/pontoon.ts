@@ -20,6 +20,15 @@ const program = new Command('pontoon')
   .version(version)
   .showHelpAfterError();
 
+/** A command that asks a running Pontoon. */
+function asking(name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .option('-c, --config <file>', 'configuration file, for the address of the API', 'config/pontoon.yaml')
+    .option('--url <url>', 'address of the API instead');
+}
+
 program
   .command('run')
   .description('read the registries and serve them to Istio, until SIGTERM or SIGINT')
@@ -39,22 +48,15 @@ program
   .option('-c, --config <file>', 'configuration file', 'config/pontoon.yaml')
   .option('--timeout <seconds>', 'how long it may take', '30')
   .option('--json', 'print JSON')
-  .action(inspect);
-program
-  .command('explain')
-  .description(
-    'ask a running Pontoon why a service or instance is in the mesh as it is, or is absent; exits with 1 if nothing is known of it',
-  )
+  .action(command(inspect));
+asking(
+  'explain',
+  'ask a running Pontoon why a service or instance is in the mesh as it is, or is absent; exits with 1 if nothing is known of it',
+)
   .argument('<what>', "a host, a service's name, an instance's id, an address or address:port")
-  .option('-c, --config <file>', 'configuration file, for the address of the API', 'config/pontoon.yaml')
-  .option('--url <url>', 'address of the API instead')
   .option('--json', 'print JSON')
   .action(command(explain));
-program
-  .command('journal')
-  .description('ask a running Pontoon what changed, when and why; the newest first')
-  .option('-c, --config <file>', 'configuration file, for the address of the API', 'config/pontoon.yaml')
-  .option('--url <url>', 'address of the API instead')
+asking('journal', 'ask a running Pontoon what changed, when and why; the newest first')
   .option('--host <host>', 'of this host only')
   .option('--instance <address>', 'of this endpoint only: an address or address:port')
   .option('--registry <name>', 'from this registry only')
@@ -72,12 +74,9 @@ program
   .option('--url <url>', "address of the API; that of the configuration's admin.listen unless given")
   .option('--json', 'print JSON')
   .action(command(plan));
-program
-  .command('reload')
-  .description('let a running Pontoon read its configuration anew; exits with 1 if it cannot be taken over')
-  .option('-c, --config <file>', 'configuration file, for the address of the API', 'config/pontoon.yaml')
-  .option('--url <url>', 'address of the API instead')
-  .action(command(reload));
+asking('reload', 'let a running Pontoon read its configuration anew; exits with 1 if it cannot be taken over').action(
+  command(reload),
+);
 program
   .command('schema')
   .description("print the configuration's JSON Schema, for editors")

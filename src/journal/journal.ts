@@ -62,7 +62,7 @@ export class Journal {
   #changed({ before, registry, cause }: CatalogChange): void {
     // Steps of a warm-up follow from what is noted.
     if (cause.what === 'warm-up') return;
-    const view = this.#catalog.views().find((one) => one.registry === registry);
+    const view = this.#catalog.view(registry);
     if (view?.complete === true && !this.#listed.has(registry)) {
       // What is there at a start would drown what changed before it.
       this.#listed.add(registry);
@@ -93,7 +93,7 @@ export class Journal {
   }
 
   #holds(registry: string, service: MeshService | undefined, ids: ReadonlySet<string>): boolean {
-    const view = this.#catalog.views().find((one) => one.registry === registry);
+    const view = this.#catalog.view(registry);
     const known = (service?.origins ?? []).flatMap((key) => view?.services.get(serviceId(key)) ?? []);
     return known.some(({ instances }) => instances.some(({ id }) => ids.has(id)));
   }

@@ -1,7 +1,7 @@
 import { Environment, type TypeCheckResult } from '@marcbachmann/cel-js';
-import ipaddr from 'ipaddr.js';
 import { reasonOf } from '#model/reason.js';
 import type { Instance, RegistryService } from '#model/service.js';
+import { contains, ipOf, rangeOf } from './cidr.js';
 
 /** What an expression about a registry's service can name. */
 export interface ServiceScope {
@@ -91,18 +91,11 @@ function condition<Scope extends object>(text: string, environment: Environment)
   };
 }
 
-const ranges = new Map<string, ReturnType<typeof ipaddr.parseCIDR>>();
-
-/** Whether an address lies in a range; a DNS name lies in none. @throws Error if the range is none */
+/** Whether an address lies in a range. @throws Error if the range is none */
 function isWithin(address: string, range: string): boolean {
-  let parsed = ranges.get(range);
-  if (parsed === undefined) {
-    parsed = ipaddr.parseCIDR(range);
-    ranges.set(range, parsed);
-  }
-  if (!ipaddr.isValid(address)) return false;
-  const parsedAddress = ipaddr.parse(address);
-  return parsedAddress.kind() === parsed[0].kind() && parsedAddress.match(parsed);
+  const parsed = rangeOf(range);
+  const ip = ipOf(address);
+  return ip !== undefined && contains(parsed, ip);
 }
 
 function compile<Scope extends object>(text: string, environment: Environment): Template<Scope> {
