@@ -2,7 +2,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { freePorts } from '#test/servers/ports.js';
 
 /**
- * A TCP way to a server on loopback that counts what clients send. Several ports of one server keep their distances, as Nacos's do.
+ * A TCP way to a server on loopback that counts what clients send, and can be cut. Several ports of one server keep their distances, as Nacos's do.
  */
 export class Wire {
   /** The port to use in place of the server's first one. */
@@ -11,6 +11,7 @@ export class Wire {
   pieces = 0;
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
+  #isCut = false;
 
   private constructor(port: number) {
     this.port = port;
@@ -28,13 +29,26 @@ export class Wire {
     return this.#sockets.size;
   }
 
-  async close(): Promise<void> {
+  /** Ends all connections, and lets none come about until it is mended. */
+  cut(): void {
+    this.#isCut = true;
     for (const socket of this.#sockets) socket.destroy();
+  }
+
+  mend(): void {
+    this.#isCut = false;
+  }
+
+  async close(): Promise<void> {
+    this.cut();
     await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));
   }
 
   #listen(port: number, to: number): Promise<void> {
-    const server = createServer((client) => this.#join(client, connect(to, '127.0.0.1')));
+    const server = createServer((client) => {
+      if (this.#isCut) client.destroy();
+      else this.#join(client, connect(to, '127.0.0.1'));
+    });
     this.#servers.push(server);
     return new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
   }

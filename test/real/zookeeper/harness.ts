@@ -1,4 +1,3 @@
-import { connect, createServer, type Server, type Socket } from 'node:net';
 import zookeeper, { type ACL, type Client } from 'node-zookeeper-client';
 import { pino } from 'pino';
 import { z } from 'zod';
@@ -168,58 +167,4 @@ function ignoreExisting(error: { code?: unknown }): void {
 /** The znode of a provider or consumer, below `root`. */
 export function urlNode(root: string, interfaceName: string, url: string, category = 'providers'): string {
   return `${root}/${interfaceName}/${category}/${encodeURIComponent(url)}`;
-}
-
-/** A TCP connection's way to a server on loopback, which can be cut and mended. */
-export class Wire {
-  readonly #port: number;
-  readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
-  #isCut = false;
-
-  constructor(port: number) {
-    this.#port = port;
-    this.#server = createServer((socket) => this.#join(socket));
-  }
-
-  /** @returns where to connect to, `127.0.0.1:port` */
-  async open(): Promise<string> {
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
-    const address = this.#server.address();
-    return `127.0.0.1:${typeof address === 'object' ? address?.port : address}`;
-  }
-
-  cut(): void {
-    this.#isCut = true;
-    for (const socket of this.#sockets) socket.destroy();
-  }
-
-  mend(): void {
-    this.#isCut = false;
-  }
-
-  close(): void {
-    this.cut();
-    this.#server.close();
-  }
-
-  #join(client: Socket): void {
-    if (this.#isCut) {
-      client.destroy();
-      return;
-    }
-    const server = connect(this.#port, '127.0.0.1');
-    for (const [socket, other] of [
-      [client, server],
-      [server, client],
-    ] as const) {
-      this.#sockets.add(socket);
-      socket.on('error', () => socket.destroy());
-      socket.on('close', () => {
-        this.#sockets.delete(socket);
-        other.destroy();
-      });
-      socket.pipe(other);
-    }
-  }
 }

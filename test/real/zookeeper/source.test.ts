@@ -3,8 +3,9 @@ import zookeeper from 'node-zookeeper-client';
 import { freePort } from '#test/servers/ports.js';
 import { until } from '#test/servers/probes.js';
 import { requireServers } from '#test/servers/require.js';
+import { Wire } from '#test/servers/wire.js';
 import { startZookeeper, type Zookeeper } from '#test/servers/zookeeper.js';
-import { Reading, urlNode, Wire, Writer } from './harness.js';
+import { Reading, urlNode, Writer } from './harness.js';
 
 /** The interface of the test that runs; each has its own. */
 let greeter = '';
@@ -294,9 +295,9 @@ describe('ZooKeeper source', function () {
   it('begins anew when the server says that its session has expired, and withdraws nothing', async () => {
     await writer.create(kept(1));
     await writer.create(kept(2));
-    const wire = new Wire(server.port);
+    const wire = await Wire.open(server.port);
     // The server allows 10 s at most: it expires the session before the source gives it up.
-    const far = new Reading({ servers: [await wire.open()], sessionTimeout: '20s', probe: 'off' });
+    const far = new Reading({ servers: [`127.0.0.1:${wire.port}`], sessionTimeout: '20s', probe: 'off' });
     try {
       await far.sees(greeter, places(1, 2));
       far.changes.length = 0;
@@ -311,7 +312,7 @@ describe('ZooKeeper source', function () {
       expect(far.changes.flatMap(({ ids }) => ids)).to.deep.equal([`zk/dubbo//${greeter}/`]);
     } finally {
       await far.stop();
-      wire.close();
+      await wire.close();
     }
   });
 
