@@ -36,11 +36,11 @@ export interface Pontoon {
  */
 export async function startPontoon(config: Config, log: Logger, reread = (): Config => config): Promise<Pontoon> {
   const { istio, state } = config;
-  if (state !== undefined) makeWritable(state.directory);
+  if (state.directory !== undefined) makeWritable(state.directory);
   const vips = new VipAllocator(istio.vip === 'off' ? [] : parseRanges(istio.vip.ranges));
   const catalog = new Catalog(catalogSettings(config), vips);
   const projection = new Projection(catalog);
-  const file = state === undefined ? undefined : new JournalFile(state.directory, log);
+  const file = state.directory === undefined ? undefined : new JournalFile(state.directory, log);
   const journal = new Journal(catalog, file);
   const registries = new Registries(catalog, log, (registry, source) =>
     journal.note(registry, 'source', 'error' in source ? `${source.kind}: ${reasonOf(source.error)}` : source.kind),

@@ -44,7 +44,8 @@ function alone(config: Config, name: string): Config {
     registries: registries.map((registry) => ({ ...registry, required: true })),
     istio: { ...config.istio, xds: [{ listen }] },
     admin: { listen },
-    state: undefined,
+    state: { peers: [] },
+    coordination: undefined,
   };
 }
 

@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import { adapters } from '#adapters/index.js';
 import { defaultRanges, parseRanges } from '#catalog/vip.js';
+import { coordinationSchema } from '#coordination/config.js';
 import { dnsLabel } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
 import { reasonOf } from '#model/reason.js';
-import { duration, exportTo, hostPort } from './fields.js';
+import { duration, exportTo, hostPort, share } from './fields.js';
 import { checkAliases, isHost, networks, ofInstance, ofService, policy, presetsText } from './policies.js';
 
 /** The keys that registries of every type have, with `type` and the adapter's own beside them. */
@@ -63,6 +64,50 @@ const vip = z.union([
   }),
 ]);
 
+/** When a fall is held. The values are those of a wiped registry and of a deploy that went wrong. */
+function guard(of: string, defaults: { maxLoss: string; minInstances: number; window: string; hold: string }) {
+  return z
+    .strictObject({
+      maxLoss: share()
+        .prefault(defaults.maxLoss)
+        .meta({ description: `Share of a ${of}'s usable instances that may be lost within the window` }),
+      minInstances: z
+        .int()
+        .min(1)
+        .default(defaults.minInstances)
+        .meta({ description: `A ${of} that had fewer usable instances is not guarded` }),
+      window: duration(1_000).prefault(defaults.window).meta({ description: 'Losses within this time count together' }),
+      hold: duration(1_000)
+        .prefault(defaults.hold)
+        .meta({ description: 'How long what is lost beyond that stays in the mesh' }),
+    })
+    .prefault({});
+}
+
+const stateSchema = z.strictObject({
+  directory: z
+    .string()
+    .min(1)
+    .optional()
+    .meta({ description: 'Directory for what has to survive a restart: snapshot and journal' }),
+  listen: hostPort().optional().meta({ description: 'Address and port where other replicas get what this one knows' }),
+  peers: z
+    .array(hostPort())
+    .default([])
+    .meta({ description: 'Other replicas: one that starts without a snapshot takes theirs' }),
+  tls: z
+    .strictObject({
+      cert: z.string().min(1).meta({ description: "PEM file of this replica's certificate" }),
+      key: z.string().min(1).meta({ description: "PEM file of the certificate's key" }),
+      clientCa: z
+        .string()
+        .min(1)
+        .meta({ description: 'PEM file of the authority that every replica has its certificate from' }),
+    })
+    .optional()
+    .meta({ description: 'Mutual TLS between replicas' }),
+});
+
 /** The whole configuration. Its input form is config/schema.json. */
 export const configSchema = z
   .strictObject({
@@ -119,13 +164,21 @@ export const configSchema = z
           .meta({ description: 'Address and port of the status page, the API and the metrics' }),
       })
       .prefault({}),
-    state: z
+    guards: z
       .strictObject({
-        directory: z.string().min(1).meta({
-          description: 'Directory for what has to survive a restart: the journal',
-        }),
+        registry: guard('registry', { maxLoss: '30%', minInstances: 10, window: '5m', hold: '10m' }),
+        service: guard('service', { maxLoss: '80%', minInstances: 5, window: '30s', hold: '5m' }),
+        probe: z
+          .enum(['tcp', 'off'])
+          .default('tcp')
+          .meta({ description: 'Whether instances that are held are asked themselves, by opening a TCP connection' }),
       })
-      .optional(),
+      .prefault({})
+      .meta({ description: 'What is lost at once is held for a while: a sick registry is no empty one' }),
+    state: stateSchema.prefault({}),
+    coordination: coordinationSchema
+      .optional()
+      .meta({ description: 'Where replicas share what operators decide; each decides alone unless set' }),
     log: z
       .strictObject({
         level: z

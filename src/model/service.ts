@@ -102,6 +102,11 @@ export interface RegistryService {
   readonly consumers: readonly Consumer[];
 }
 
+/** What makes two records of a service one instance: the address and the ports. */
+export function instancePlace({ address, ports }: Pick<Instance, 'address' | 'ports'>): string {
+  return `${address} ${ports.map(({ number }) => number).join(' ')}`;
+}
+
 /** One string that identifies the service; sorts like its parts. `*` stands where a name alone has neither group nor version. */
 export function serviceId(key: ServiceKey | ServiceName): string {
   const { registry, namespace, group, name, version } = { group: '*', version: '*', ...key };

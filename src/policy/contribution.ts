@@ -1,7 +1,7 @@
 import { compareText, type Endpoint, endpointKey } from '#model/mesh.js';
 import type { Protocol } from '#model/protocol.js';
 import { reasonOf } from '#model/reason.js';
-import type { Instance, RegistryService, Rejection, ServiceKey } from '#model/service.js';
+import { type Instance, instancePlace, type RegistryService, type Rejection, type ServiceKey } from '#model/service.js';
 import type { ServiceKind } from '#sources/contract.js';
 import { type EndpointSettings, EndpointSteps } from './endpoint.js';
 import type { InstanceScope, ServiceScope } from './expression.js';
@@ -170,7 +170,7 @@ export class RegistryPolicy {
     let until: number | undefined;
     for (const instance of newestFirst(service.instances)) {
       const leave = (reason: string): void => void leftOut.push({ record: instance.id, reason });
-      const place = `${instance.address} ${instance.ports.map((port) => port.number).join(' ')}`;
+      const place = instancePlace(instance);
       if (places.has(place)) {
         leave('another record for this address and port is newer');
         continue;

@@ -10,6 +10,16 @@ import { Server, serverFolder } from '#test/servers/process.js';
 
 const program = fileURLToPath(new URL('../../src/cli/pontoon.js', import.meta.url));
 
+/** The configuration, but for where it listens. */
+export interface PontoonConfig {
+  readonly registries: readonly object[];
+  readonly istio?: object;
+  readonly policies?: readonly object[];
+  readonly guards?: object;
+  readonly state?: object;
+  readonly coordination?: object;
+}
+
 /** Pontoon as it is shipped: a process of its own with a configuration file. */
 export class Pontoon extends Server {
   /** Base URL of the API. */
@@ -19,14 +29,15 @@ export class Pontoon extends Server {
 
   constructor(
     ports: { readonly admin: number; readonly xds: number },
-    config: { readonly registries: readonly object[]; readonly istio?: object },
+    config: PontoonConfig,
+    env: Readonly<Record<string, string>> = {},
   ) {
     const folder = serverFolder('pontoon');
     const url = `http://127.0.0.1:${ports.admin}`;
     writeFileSync(
       join(folder, 'pontoon.yaml'),
       stringify({
-        registries: config.registries,
+        ...config,
         istio: { ...config.istio, xds: [{ listen: `127.0.0.1:${ports.xds}` }] },
         admin: { listen: `127.0.0.1:${ports.admin}` },
         log: { level: 'debug' },
@@ -37,6 +48,7 @@ export class Pontoon extends Server {
       command: process.execPath,
       args: ['--enable-source-maps', program, 'run', '--config', 'pontoon.yaml'],
       folder,
+      env,
       ready: () => httpOk(`${url}/healthz`),
     });
     this.url = url;
@@ -68,7 +80,10 @@ export class Pontoon extends Server {
   }
 }
 
-/** Starts Pontoon on free ports and waits until its API answers. */
-export async function startPontoon(config: { registries: readonly object[]; istio?: object }): Promise<Pontoon> {
-  return new Pontoon({ admin: await freePort(), xds: await freePort() }, config).start();
+/** Starts Pontoon on free ports and waits until its API answers. @param env further environment variables */
+export async function startPontoon(
+  config: PontoonConfig,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Pontoon> {
+  return new Pontoon({ admin: await freePort(), xds: await freePort() }, config, env).start();
 }

@@ -1,0 +1,49 @@
+import type { MeshService } from '#model/mesh.js';
+import type { RegistryService } from '#model/service.js';
+
+/** An instance that a hold keeps in the mesh, although its registry does not list it as usable any more. */
+export interface KnownHeld {
+  /** Of its service: see `serviceId`. The instance itself is among the service's instances. */
+  readonly service: string;
+  /** Of the instance: see `instancePlace`. */
+  readonly place: string;
+  /** What became of it in the registry: `gone`, or the status that its registry gives it. */
+  readonly why: string;
+}
+
+/** A hold, and the time that it still has. */
+export interface KnownHold {
+  readonly scope: 'registry' | 'service';
+  /** The id of the service, of a hold of one service. */
+  readonly service: string | undefined;
+  /** Begun at: ms since 1970. */
+  readonly since: number;
+  /** ms that are left of it; 0 if it goes on past its time. */
+  readonly left: number;
+  readonly reason: string;
+  readonly instances: readonly KnownHeld[];
+}
+
+/** What is known of one registry, as guarded. */
+export interface KnownRegistry {
+  readonly name: string;
+  /** The adapter's type: a registry of another type is another one. */
+  readonly type: string;
+  readonly services: readonly RegistryService[];
+  readonly holds: readonly KnownHold[];
+}
+
+/** A mesh service without endpoints: it keeps its ports and its shape, and its deletion its time. */
+export interface KnownEmpty {
+  readonly service: MeshService;
+  /** ms until it is deleted; undefined while a registry holds it. */
+  readonly left: number | undefined;
+}
+
+/** All that a Pontoon knows and that has to outlive it. */
+export interface Known {
+  /** ms since 1970. */
+  readonly savedAt: number;
+  readonly registries: readonly KnownRegistry[];
+  readonly empty: readonly KnownEmpty[];
+}
