@@ -20,8 +20,8 @@ export type PeerAddress = Config['state']['peers'][number];
 const certificateLook = 5_000;
 /** ms without a byte after which a connection is closed. */
 const idle = 30_000;
-/** Bytes of a peer's answer: some hundred times what 10,000 services take. */
-const mostBytes = 256 * 1024 ** 2;
+/** Bytes of a peer's answer: what some 200,000 services take, and more. */
+const mostBytes = 128 * 1024 ** 2;
 
 /** Gives other replicas what this one knows. */
 export interface PeerServer {
