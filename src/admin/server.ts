@@ -159,6 +159,10 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
       return reply.code(422).send({ error: reasonOf(error) });
     }
   });
+  server.get('/api/v1/snapshot', async (_request, reply) => {
+    const known = parts.known();
+    return known ?? reply.code(503).send({ error: `not all is known yet: waiting for ${awaited().join(', ')}` });
+  });
   server.get('/api/v1/guards', async () => guardsReport(parts));
   server.post<{ Body: ReleaseBody }>('/api/v1/guards/release', { schema: releaseBody }, async (request, reply) => {
     const { registry, service } = request.body;
