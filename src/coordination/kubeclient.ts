@@ -1,6 +1,5 @@
 import { type IncomingMessage, request as requestPlain } from 'node:http';
 import { type RequestOptions, request as requestTls } from 'node:https';
-import { createInterface } from 'node:readline';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { short } from '#model/address.js';
 import { reasonOf } from '#model/reason.js';
@@ -92,7 +91,7 @@ export class KubeClient {
     const query = { watch: '1', fieldSelector: `metadata.name=${name}`, timeoutSeconds: String(seconds) };
     const timeout = (seconds + 5) * 1_000;
     await this.#send({ method: 'GET', path, query, timeout }, signal, async (response) => {
-      for await (const line of createInterface(response)) {
+      for await (const line of linesOf(response)) {
         const event = parse(line) as { readonly type?: string; readonly object?: unknown };
         if (event.type === 'ERROR') throw new KubeError(messageOf(event.object) ?? 'the watch has failed');
         if (changed(event.type === 'DELETED' ? undefined : event.object)) return;
@@ -129,6 +128,8 @@ export class KubeClient {
           .once('close', () => reject(new KubeError('the connection was closed')));
         sent.end(body === undefined ? undefined : JSON.stringify(body));
       });
+      // Who reads it hears of that; nobody does after the end.
+      response.on('error', () => undefined);
       const { statusCode: status = 0 } = response;
       if (status >= 300) {
         if (status === 401) this.#credentials = undefined;
@@ -170,6 +171,16 @@ async function text(response: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks).toString();
+}
+
+/** Lines that are complete. (Node's readline does not end when the connection does.) */
+async function* linesOf(response: IncomingMessage): AsyncGenerator<string> {
+  let rest = '';
+  for await (const chunk of response.setEncoding('utf8')) {
+    const lines = (rest + String(chunk)).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
 }
 
 /** @throws KubeError that shows how the text begins */

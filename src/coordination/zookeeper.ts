@@ -9,7 +9,7 @@ import type { Term } from './term.js';
 
 const { CreateMode, Exception } = zookeeper;
 
-/** ms after which what is waited for is looked at again. What ends a wait early is told. */
+/** ms after which what is waited for is looked at again, though its changes are told. */
 const LOOK_MS = 60_000;
 /** Parts of the session's timeout after which a leader asks whether its znode is still there. */
 const RENEWALS = 4;
@@ -87,11 +87,15 @@ export class ZooKeeperStore implements Store {
             if (await session.exists(before, () => bell.ring())) await this.#heard(bell, link, signal);
             continue;
           }
-          const askedAt = performance.now();
-          // By a write, because all of the ensemble has to know of the session, and not only the server that is asked.
-          await session.write(mine, '', -1);
-          term.renewed(askedAt, session.timeout);
-          await sleep(session.timeout / RENEWALS, undefined, { signal });
+          // Whoever comes gets a higher number: once first, it is so until its znode is gone.
+          for (;;) {
+            const askedAt = performance.now();
+            // By a write, because all of the ensemble has to know of the session, and not only the server that is asked.
+            await session.write(mine, '', -1);
+            term.renewed(askedAt, session.timeout);
+            answered();
+            await sleep(session.timeout / RENEWALS, undefined, { signal });
+          }
         }
       });
     } catch (error) {
