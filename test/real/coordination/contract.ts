@@ -135,10 +135,12 @@ export function coordinationContract(stage: Stage): void {
         if (made === undefined) await stage.away();
         else made.cut();
         const { coordination } = new Replica(stage, 'one', made?.port);
-        const update = coordination.update('news', () => 1).then(
-          () => undefined,
-          (error: Error) => error.message,
-        );
+        const update = coordination
+          .update('news', () => 1)
+          .then(
+            () => undefined,
+            (error: Error) => error.message,
+          );
         await until('it says why', () => coordination.error !== undefined);
         const start = performance.now();
         await coordination.close();
@@ -174,7 +176,9 @@ export function coordinationContract(stage: Stage): void {
         return first - (before.times('acts').at(-1) ?? 0);
       };
       const print = (what: string, ms: number, gap: number) =>
-        console.log(`        ${what}: another one led after ${Math.round(ms)} ms, ${Math.round(gap)} ms after the last act`);
+        console.log(
+          `        ${what}: another one led after ${Math.round(ms)} ms, ${Math.round(gap)} ms after the last act`,
+        );
 
       const killed = async () => {
         const candidates = await Promise.all([1, 2, 3].map(() => candidate('four', 'killed')));
