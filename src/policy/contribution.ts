@@ -20,6 +20,8 @@ export interface RegistrySettings extends EndpointSettings {
   readonly host?: string | undefined;
   /** Istio namespace. */
   readonly namespace?: string | undefined;
+  /** Whether what it loses at once may be held; it may, unless given. */
+  readonly guarded?: boolean | undefined;
 }
 
 /** What one registry's service adds to a mesh service. */
