@@ -20,14 +20,15 @@ export class Keeping {
   readonly #config: Config['state'];
   readonly #log: Logger;
   readonly #file: SnapshotFile | undefined;
-  readonly #known: () => Known | undefined;
+  /** What is known now, for whoever asks. */
+  readonly snapshot: SharedSnapshot;
   #peers: PeerServer | undefined;
 
   /** @param known what is known now; undefined while that is not complete */
   constructor(config: Config['state'], known: () => Known | undefined, log: Logger) {
     const { directory } = config;
     this.#config = config;
-    this.#known = known;
+    this.snapshot = new SharedSnapshot(known);
     this.#log = log;
     this.#file = directory === undefined ? undefined : new SnapshotFile({ directory, known, log });
   }
@@ -52,7 +53,7 @@ export class Keeping {
     catalog.on('change', () => this.#file?.changed());
     catalog.on('hold', () => this.#file?.now());
     if (listen !== undefined)
-      this.#peers = await startPeerServer({ listen, tls, snapshot: new SharedSnapshot(this.#known), log: this.#log });
+      this.#peers = await startPeerServer({ listen, tls, snapshot: this.snapshot, log: this.#log });
   }
 
   /** How the snapshot on disk is doing; undefined without `state.directory`. */
