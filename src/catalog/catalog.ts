@@ -207,10 +207,10 @@ export class Catalog extends EventEmitter<{
 
   /** Takes over what a registry says. */
   #apply(change: ViewChange): void {
-    const { registry, ids, cause } = change;
+    const { registry, cause } = change;
     const before = (id: string) => this.#contributions.get(id);
     const made = this.#registries.get(registry)?.settle(change, before, lastTick());
-    this.#rejoin(registry, ids, cause, made);
+    if (made !== undefined) this.#rejoin(registry, [...made.keys()], cause, made);
   }
 
   #rejoin(registry: string, ids: readonly string[], cause: Cause, made?: ReadonlyMap<string, Made | undefined>): void {
