@@ -10,8 +10,12 @@ export class LocalCoordination implements Coordination {
   #isClosed = false;
 
   watch(name: string, heard: (content: Json | undefined) => void): void {
-    this.#listeners.set(checkName(name), [...(this.#listeners.get(name) ?? []), heard]);
-    queueMicrotask(() => heard(this.#documents.get(name)));
+    checkName(name);
+    queueMicrotask(() => {
+      if (this.#isClosed) return;
+      this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), heard]);
+      heard(this.#documents.get(name));
+    });
   }
 
   async update(name: string, change: (content: Json | undefined) => Json): Promise<void> {
@@ -24,10 +28,13 @@ export class LocalCoordination implements Coordination {
   campaign(role: string, leads: (isLeader: boolean) => void): Candidacy {
     checkName(role);
     const candidacy = { isLeader: true };
-    queueMicrotask(() => leads(candidacy.isLeader));
+    queueMicrotask(() => {
+      if (this.#isClosed) return;
+      leads(true);
+      this.#ends.push(() => leads(false));
+    });
     this.#ends.push(() => {
       candidacy.isLeader = false;
-      leads(false);
     });
     return candidacy;
   }

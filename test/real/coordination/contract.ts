@@ -11,8 +11,11 @@ const add =
     [...((content ?? []) as string[]).filter((one) => one !== item), item].sort();
 const increment = (content: Json | undefined): Json => Number(content ?? 0) + 1;
 
-/** What coordination promises, shown with a real store. */
-export function coordinationContract(stage: Stage): void {
+/**
+ * What coordination promises, shown with a real store.
+ * @param more tests that this kind alone has
+ */
+export function coordinationContract(stage: Stage, more: () => void = () => undefined): void {
   describe(`coordination: ${stage.kind}`, function () {
     this.timeout(120_000);
     const closing: (() => Promise<void>)[] = [];
@@ -135,10 +138,12 @@ export function coordinationContract(stage: Stage): void {
         if (made === undefined) await stage.away();
         else made.cut();
         const { coordination } = new Replica(stage, 'one', made?.port);
-        const update = coordination.update('news', () => 1).then(
-          () => undefined,
-          (error: Error) => error.message,
-        );
+        const update = coordination
+          .update('news', () => 1)
+          .then(
+            () => undefined,
+            (error: Error) => error.message,
+          );
         await until('it says why', () => coordination.error !== undefined);
         const start = performance.now();
         await coordination.close();
@@ -174,7 +179,9 @@ export function coordinationContract(stage: Stage): void {
         return first - (before.times('acts').at(-1) ?? 0);
       };
       const print = (what: string, ms: number, gap: number) =>
-        console.log(`        ${what}: another one led after ${Math.round(ms)} ms, ${Math.round(gap)} ms after the last act`);
+        console.log(
+          `        ${what}: another one led after ${Math.round(ms)} ms, ${Math.round(gap)} ms after the last act`,
+        );
 
       const killed = async () => {
         const candidates = await Promise.all([1, 2, 3].map(() => candidate('four', 'killed')));
@@ -239,6 +246,8 @@ export function coordinationContract(stage: Stage): void {
       if (stage.port !== undefined)
         it('has another leader when one is cut off, after that has given up', () => result(2));
     });
+
+    more();
 
     if (stage.idle !== undefined) {
       const { watching, leading } = stage.idle;
