@@ -34,6 +34,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   coordination: ['zookeeper', 'consul', 'etcd', 'kube-apiserver'],
   eureka: ['eureka', 'springcloud'],
   file: [],
+  snapshot: [],
   istio: ['istiod', 'istio-validator', 'envoy'],
 };
 const EVERYTHING = [...new Set([...Object.values(NEEDS).flat(), 'envoy'])];

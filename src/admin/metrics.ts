@@ -1,5 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { clients, type Parts, registryReports } from './report.js';
+import { clients, type Parts, registryReports, stateReport } from './report.js';
 
 const sourceStates = ['connecting', 'syncing', 'live', 'stale', 'failed'] as const;
 const clientLabels = ['client', 'type'] as const;
@@ -25,12 +25,22 @@ export class Metrics {
   readonly #rejected = this.#bySource('rejected_records', 'Records of the registry that could not be used');
   readonly #leftOut = this.#bySource('left_out_instances', 'Instances that are known and get no traffic');
   readonly #dropped = this.#bySource('dropped_services', 'Services that the configuration leaves out');
+  readonly #held = this.#bySource('held_instances', 'Instances that guards keep in the mesh');
+  readonly #holds = this.#counter('source_holds_total', 'Holds that began', ['registry', 'type', 'scope']);
+  readonly #probes = this.#counter('probes_total', 'Instances that were asked whether they live', ['answer']);
   readonly #notes = this.#bySource('notes', 'Notes on records in use and on rules');
   readonly #alive = this.#bySource('last_success_timestamp_seconds', 'When the registry last gave a sign of life');
   readonly #errors = this.#counter('source_errors_total', 'Errors of the source', ['registry', 'type']);
   readonly #meshServices = this.#gauge('mesh_services', 'Mesh services, gone ones in their grace included');
   readonly #meshEndpoints = this.#gauge('mesh_endpoints', 'Endpoints of all mesh services');
   readonly #quarantined = this.#gauge('mesh_quarantined', 'Entries and endpoints that Istio would refuse');
+  readonly #snapshotAt = this.#gauge('snapshot_timestamp_seconds', 'When what is on disk was saved; 0 for never');
+  readonly #snapshotBytes = this.#gauge('snapshot_bytes', 'Size of the snapshot on disk');
+  readonly #snapshotFails = this.#gauge('snapshot_failing', '1 if the snapshot could not be written the last time');
+  readonly #coordinationFails = this.#gauge(
+    'coordination_failing',
+    '1 while the store of coordination does not answer',
+  );
   readonly #clients = this.#gauge('xds_clients', 'Connected xDS clients');
   readonly #responses = this.#counter(
     'xds_responses_total',
@@ -69,6 +79,8 @@ export class Metrics {
   /** Everything in Prometheus's text format. */
   async text(): Promise<string> {
     this.#readSources();
+    this.#readProbes();
+    this.#readState();
     this.#readMesh();
     this.#readClients();
     return this.#registry.metrics();
@@ -76,7 +88,7 @@ export class Metrics {
 
   #readSources(): void {
     // A registry may have gone with the last configuration.
-    for (const metric of [this.#state, ...this.#sourceGauges, this.#errors]) metric.reset();
+    for (const metric of [this.#state, ...this.#sourceGauges, this.#errors, this.#holds]) metric.reset();
     for (const report of registryReports(this.#parts)) {
       const labels = { registry: report.registry, type: report.type };
       for (const state of sourceStates) this.#state.set({ ...labels, state }, report.state === state ? 1 : 0);
@@ -84,11 +96,27 @@ export class Metrics {
       this.#instances.set(labels, report.instances);
       this.#rejected.set(labels, report.rejected);
       this.#leftOut.set(labels, report.leftOut);
+      this.#held.set(labels, report.held);
+      for (const scope of ['registry', 'service'] as const)
+        this.#holds.inc({ ...labels, scope }, this.#parts.guarding.begun(report.registry, scope));
       this.#dropped.set(labels, report.dropped);
       this.#notes.set(labels, report.notes);
       this.#alive.set(labels, seconds(report.aliveAt));
       this.#errors.inc(labels, report.errors);
     }
+  }
+
+  #readState(): void {
+    const { snapshot, coordination } = stateReport(this.#parts);
+    this.#snapshotAt.set(seconds(snapshot?.at ?? 0));
+    this.#snapshotBytes.set(snapshot?.bytes ?? 0);
+    this.#snapshotFails.set(snapshot?.error === undefined ? 0 : 1);
+    this.#coordinationFails.set(coordination.error === undefined ? 0 : 1);
+  }
+
+  #readProbes(): void {
+    this.#probes.reset();
+    for (const [answer, count] of Object.entries(this.#parts.guarding.answers)) this.#probes.inc({ answer }, count);
   }
 
   #readMesh(): void {

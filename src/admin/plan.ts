@@ -45,7 +45,9 @@ export function plan(parts: Parts, next: Config): Plan {
       hosts.push({ host, text, endpoints: change.endpoints, push: pushOf(before, after) });
     }
     const known = new Set([...catalog.rejected(), ...catalog.dropped()].map(({ id, reason }) => `${id} ${reason}`));
-    const complete = new Set(catalog.views().flatMap((view) => (view.complete ? [view.registry] : [])));
+    const complete = new Set(
+      catalog.views().flatMap((view) => (view.complete || view.isRestored ? [view.registry] : [])),
+    );
     return {
       registries: sourceChanges(config, next),
       unread: next.registries
@@ -67,7 +69,8 @@ function shadowCatalog({ catalog, config }: Parts, next: Config): Catalog {
   const settings = catalogSettings(next);
   const { vip } = next.istio;
   const vips = new VipAllocator(vip === 'off' ? [] : parseRanges(vip.ranges));
-  const shadow = new Catalog(settings, vips, catalog.services);
+  const empty = [...catalog.services.values()].map((service) => ({ service, left: undefined }));
+  const shadow = new Catalog(settings, vips, { registries: [], empty });
   const views = shadow.configure(settings, registryPolicies(next));
   for (const [index, registry] of next.registries.entries()) {
     const listing = views[index]?.listing();

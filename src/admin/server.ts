@@ -3,8 +3,10 @@ import type { Logger } from 'pino';
 import type { RegistryView } from '#catalog/view.js';
 import { ConfigError, parseConfig } from '#config/load.js';
 import { istioYaml } from '#istio/yaml.js';
+import { isLoopback } from '#model/address.js';
 import { reasonOf } from '#model/reason.js';
 import { explain } from './explain.js';
+import { guardsReport } from './guards.js';
 import { Metrics } from './metrics.js';
 import { statusPage } from './page.js';
 import { plan } from './plan.js';
@@ -17,14 +19,13 @@ import {
   rejectedRecords,
   serviceReport,
   serviceSummaries,
+  stateReport,
 } from './report.js';
 
 export interface Admin {
   readonly url: string;
   close(): Promise<void>;
 }
-
-const loopback = /^(localhost|127(\.\d+){3}|\[?::1\]?)$/;
 
 /** The parameters that questions may have, each once. */
 interface Texts {
@@ -61,8 +62,17 @@ const journalTexts = {
   },
 };
 
+interface ReleaseBody {
+  readonly registry: string;
+  readonly service?: string;
+}
+
+const releaseBody = {
+  body: { type: 'object', required: ['registry'], properties: { registry: text, service: text } },
+};
+
 /**
- * Serves the status page, the API, health and metrics. All of it only reads, but for the order to read the configuration anew.
+ * Serves the status page, the API, health and metrics. All of it only reads, but for what operators order: to read the configuration anew, to release.
  * @throws Error if the address cannot be listened on
  */
 export async function startAdmin({ parts, log }: { readonly parts: Parts; readonly log: Logger }): Promise<Admin> {
@@ -72,9 +82,9 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
 
   // A page of another site must not read this through a name of its own that it points here.
   const { host, port } = config.admin.listen;
-  if (loopback.test(host))
+  if (isLoopback(host))
     server.addHook('onRequest', async (request, reply) => {
-      if (!loopback.test(request.hostname))
+      if (!isLoopback(request.hostname))
         await reply.code(403).send({ error: `ask for localhost, not ${request.hostname}` });
     });
   server.addHook('onSend', async (_request, reply) => {
@@ -124,7 +134,7 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
   server.addHook('onRequest', async (request, reply) => {
     if (request.method !== 'POST') return;
     const { origin, host: own } = request.headers;
-    if (!loopback.test(request.ip.replace(/^::ffff:/, '')))
+    if (!isLoopback(request.ip.replace(/^::ffff:/, '')))
       await reply.code(403).send({ error: 'only from this machine: run pontoon there' });
     else if (origin !== undefined && origin !== `http://${own}`)
       await reply.code(403).send({ error: `not for pages of ${origin}` });
@@ -149,6 +159,28 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
       log.error({ reason: reasonOf(error) }, 'configuration cannot be taken over; it stays as it was');
       return reply.code(422).send({ error: reasonOf(error) });
     }
+  });
+  server.get('/api/v1/snapshot', async (_request, reply) => {
+    const known = parts.known();
+    return known ?? reply.code(503).send({ error: `not all is known yet: waiting for ${awaited().join(', ')}` });
+  });
+  server.get('/api/v1/state', async () => stateReport(parts));
+  server.get('/api/v1/guards', async () => guardsReport(parts));
+  server.post<{ Body: ReleaseBody }>('/api/v1/guards/release', { schema: releaseBody }, async (request, reply) => {
+    const { registry, service } = request.body;
+    if (!parts.guarding.holds(registry, service))
+      return reply.code(404).send({
+        error: `nothing is held of ${service ?? 'the registry'} ${service === undefined ? registry : `in ${registry}`}`,
+      });
+    parts.guarding.release({ what: 'holds', registry, service });
+    return { released: true };
+  });
+  server.post<{ Body: ReleaseBody }>('/api/v1/start/release', { schema: releaseBody }, async (request, reply) => {
+    const { registry } = request.body;
+    if (!awaited().includes(registry))
+      return reply.code(404).send({ error: `nothing waits for a registry "${registry}"` });
+    parts.guarding.release({ what: 'start', registry });
+    return { released: true };
   });
   server.get<{ Querystring: Texts }>('/api/v1/explain', { schema: texts }, async (request, reply) => {
     const { q } = request.query;

@@ -17,6 +17,9 @@ export interface JournalQuery {
   readonly limit?: number | undefined;
 }
 
+/** How the causes begin of what guards change by themselves. */
+const guardCause = 'guard: ';
+
 /** Entries that are kept, and changes of endpoints in them. */
 const longest = 10_000;
 const mostEndpoints = 200_000;
@@ -62,9 +65,14 @@ export class Journal {
   #changed({ before, registry, cause }: CatalogChange): void {
     // Steps of a warm-up follow from what is noted.
     if (cause.what === 'warm-up') return;
+    // What is there at a start would drown what changed before it.
+    if (cause.what === 'snapshot') {
+      const text = `known from before the start: ${before.size} services`;
+      this.#add({ at: Date.now(), host: '', registry, cause: cause.what, text, endpoints: [] });
+      return;
+    }
     const view = this.#catalog.view(registry);
-    if (view?.complete === true && !this.#listed.has(registry)) {
-      // What is there at a start would drown what changed before it.
+    if (view?.complete === true && !view.isRestored && !this.#listed.has(registry)) {
       this.#listed.add(registry);
       const text = `read for the first time: ${view.services.size} services`;
       this.#add({ at: Date.now(), host: '', registry, cause: cause.what, text, endpoints: [] });
@@ -85,6 +93,7 @@ export class Journal {
       if (left !== undefined) return left.reason;
     }
     if (cause === 'configuration') return 'by the configuration';
+    if (cause.startsWith(guardCause)) return cause;
     const registries = [...new Set(origins.map(({ registry }) => registry))];
     const holds = registries.filter((registry) => this.#holds(registry, service, ids));
     if (holds.length > 0)

@@ -60,6 +60,7 @@ export class Supervisor {
   constructor(source: Source, options: SupervisorOptions) {
     this.#source = source;
     this.#options = options;
+    if (options.view.isRestored) this.#state = { kind: 'stale', error: new Error('known from before the start only') };
   }
 
   start(): void {
@@ -165,7 +166,12 @@ export class Supervisor {
 
   #failed(error: Error): void {
     this.#errors++;
-    this.#setState({ kind: this.#options.view.complete ? 'stale' : 'failed', error });
+    this.#setState({ kind: this.#isKnown() ? 'stale' : 'failed', error });
+  }
+
+  #isKnown(): boolean {
+    const { complete, isRestored } = this.#options.view;
+    return complete || isRestored;
   }
 
   #setState(state: SourceState): void {
@@ -187,7 +193,7 @@ export class Supervisor {
       const consequence = state.kind === 'stale' ? 'what is known stays' : 'nothing is known of it yet';
       this.#options.log.warn({ state: state.kind, reason }, `source cannot read its registry; ${consequence}`);
     } else if (news)
-      this.#options.log.info({ state: state.kind, services: this.#options.view.services.size }, 'source state');
+      this.#options.log.info({ state: state.kind, services: this.#options.view.said.size }, 'source state');
   }
 
   #watch(): void {
