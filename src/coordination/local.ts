@@ -6,7 +6,7 @@ export class LocalCoordination implements Coordination {
   readonly error = undefined;
   readonly #documents = new Map<string, Json>();
   readonly #listeners = new Map<string, ((content: Json | undefined) => void)[]>();
-  readonly #ends: (() => void)[] = [];
+  readonly #candidates: ((isLeader: boolean) => void)[] = [];
   #isClosed = false;
 
   watch(name: string, heard: (content: Json | undefined) => void): void {
@@ -27,21 +27,19 @@ export class LocalCoordination implements Coordination {
 
   campaign(role: string, leads: (isLeader: boolean) => void): Candidacy {
     checkName(role);
-    const candidacy = { isLeader: true };
-    queueMicrotask(() => {
-      if (this.#isClosed) return;
-      leads(true);
-      this.#ends.push(() => leads(false));
-    });
-    this.#ends.push(() => {
-      candidacy.isLeader = false;
-    });
-    return candidacy;
+    const isLeader = () => !this.#isClosed;
+    this.#candidates.push(leads);
+    queueMicrotask(() => isLeader() && leads(true));
+    return {
+      get isLeader() {
+        return isLeader();
+      },
+    };
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#listeners.clear();
-    for (const end of this.#ends.splice(0)) end();
+    for (const leads of this.#candidates.splice(0)) leads(false);
   }
 }

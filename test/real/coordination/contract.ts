@@ -245,6 +245,32 @@ export function coordinationContract(stage: Stage, more: () => void = () => unde
       it('has another leader when one is frozen, which does not act when it goes on', () => result(1));
       if (stage.port !== undefined)
         it('has another leader when one is cut off, after that has given up', () => result(2));
+
+      if (stage.port !== undefined)
+        it('has no leader while the store hangs, and one when it goes on', async () => {
+          await running;
+          const { coordination } = replica('seven');
+          const told: boolean[] = [];
+          const candidacy = coordination.campaign('hung', (isLeader) => told.push(isLeader));
+          const heard = replica('seven').heard('list');
+          await until('it leads', () => candidacy.isLeader && heard.length === 1);
+          const start = performance.now();
+          stage.server?.pause();
+          try {
+            const update = coordination.update('list', add('a'));
+            await until('it has given up', () => told.length === 2, takeover);
+            expect(candidacy.isLeader).to.equal(false);
+            await until('it says why', () => coordination.error !== undefined);
+            console.log(`        given up after ${Math.round(performance.now() - start)} ms: ${coordination.error}`);
+            stage.server?.resume();
+            await update;
+          } finally {
+            stage.server?.resume();
+          }
+          await until('it leads again', () => candidacy.isLeader && String(heard.at(-1)) === 'a', takeover + slack);
+          await until('nothing is wrong', () => coordination.error === undefined);
+          expect(told).to.deep.equal([true, false, true]);
+        });
     });
 
     more();

@@ -38,6 +38,9 @@ const stage: Stage = {
   }),
   away: () => server.kill(),
   back: async () => void (await server.start()),
+  get server() {
+    return server;
+  },
   idle: { watching: 20, leading: 150 },
 };
 

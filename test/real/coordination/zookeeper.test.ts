@@ -28,6 +28,9 @@ const stage: Stage = {
   }),
   away: () => server.kill(),
   back: async () => void (await server.start()),
+  get server() {
+    return server;
+  },
   idle: { watching: 60, leading: 130 },
 };
 
