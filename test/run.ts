@@ -31,6 +31,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   dubbo: ['zookeeper', 'dubbo', 'nacos2', 'nacos3'],
   zookeeper: ['zookeeper', 'dubbo', 'dubbo27', 'springcloud-zookeeper'],
   consul: ['consul'],
+  coordination: ['zookeeper', 'consul', 'etcd', 'kube-apiserver'],
   eureka: ['eureka', 'springcloud'],
   file: [],
   snapshot: [],
