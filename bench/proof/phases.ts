@@ -30,13 +30,13 @@ export async function play(world: World, watch: Watch, load: Load, tell: (line: 
   await nacos.kill();
   await sleep(15 * second);
 
-  phase('Both istiods killed and restarted, Nacos still down');
+  phase('Nacos still down, both istiods killed and restarted');
   const restarts = Promise.all([restart(lanes.pontoon), restart(lanes.peer)]);
   await sleep(15 * second);
   await rm(join(nacos.folder, 'data'), { recursive: true });
   await nacos.start();
 
-  phase(`Nacos back, wiped; clients of 3 services return at once, of 2 after ${slow}`);
+  phase(`Nacos back, wiped; clients of 2 of 5 services are away for ${slow}`);
   const back = performance.now();
   await sleep(20 * second);
 
@@ -46,7 +46,7 @@ export async function play(world: World, watch: Watch, load: Load, tell: (line: 
   await pontoon.start();
   await sleep(7 * second);
 
-  phase(`Half of ${halved} crashes, whose clients are away from Nacos`);
+  phase(`Half of ${halved} crashes, one of the 2 whose clients are away`);
   watch.remove(
     `${going.halved.addresses.length} of ${instancesEach} instances of ${halved} crash`,
     going.halved.addresses,
@@ -62,7 +62,7 @@ export async function play(world: World, watch: Watch, load: Load, tell: (line: 
   await rm(join(zookeeper.folder, 'data'), { recursive: true });
   await zookeeper.start();
 
-  phase(`ZooKeeper back, wiped; clients of 2 services return at once, of 2 after ${slow}`);
+  phase(`ZooKeeper back, wiped; clients of 2 of 4 services are away for ${slow}`);
   await sleep(slowMs + 15 * second);
 
   phase(`One instance of ${shrunk} deregistered`);

@@ -1,8 +1,9 @@
+import { title } from './report.js';
 import type { Sample, Second, Watch } from './watch.js';
 
 const width = 960;
 const left = 48;
-const right = 16;
+const right = 24;
 const plotWidth = width - left - right;
 const rowHeight = 18;
 
@@ -13,11 +14,11 @@ const style = `
   .grid { stroke: #8c959f; stroke-opacity: .35; }
   .band { fill: #8c959f; fill-opacity: .12; }
   .alive { stroke: #8c959f; stroke-dasharray: 2 3; }
-  .c0 { stroke: #1a7f37; } .c1 { stroke: #d1242f; } .c2 { stroke: #0969da; }
+  .c0 { stroke: #0969da; } .c1 { stroke: #bc4c00; } .c2 { stroke: #8250df; stroke-dasharray: 7 3; }
   path { fill: none; stroke-width: 2; stroke-linejoin: round; }
   @media (prefers-color-scheme: dark) {
     text { fill: #9198a1; } .title { fill: #f0f6fc; }
-    .c0 { stroke: #3fb950; } .c1 { stroke: #f85149; } .c2 { stroke: #58a6ff; }
+    .c0 { stroke: #58a6ff; } .c1 { stroke: #f0883e; } .c2 { stroke: #bc8cff; }
   }`;
 
 /** A chart: one line for each lane and registry. */
@@ -30,9 +31,9 @@ interface Chart {
 
 /** Two charts over the seconds of the run, as SVG: the endpoints that each Envoy held, and the requests that failed. */
 export function plot({ seconds, phases }: Watch): string {
-  const series = (seconds[0]?.samples ?? []).map(({ lane, registry }) => `${lane}, ${registry}`);
+  const series = (seconds[0]?.samples ?? []).map(title);
   const held: Chart = {
-    title: 'Endpoints at the Envoy (dotted: living instances of Nacos, of ZooKeeper)',
+    title: 'Endpoints at the Envoy (dotted: instances that live)',
     top: 64,
     height: 170,
     value: (sample) => sample.held,

@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { Load, type Stream } from './load.js';
 import { play } from './phases.js';
 import { plot } from './plot.js';
-import { line, tables } from './report.js';
-import { type Second, Watch } from './watch.js';
+import { heading, line, tables } from './report.js';
+import { Watch } from './watch.js';
 import { startWorld, type World } from './world.js';
 
 /** `npm run proof [-- --save]`: see README.md beside this file. */
@@ -28,8 +28,9 @@ async function prove(world: World): Promise<void> {
     const { holds } = (await pontoon.get('/api/v1/guards')) as { holds: { instances: unknown[] }[] };
     return holds.reduce((sum, { instances }) => sum + instances.length, 0);
   };
-  const watch = new Watch(streams, services, held, (second: Second) => tell(line(second, watch.phases)));
+  const watch = new Watch(streams, services, held, (second) => tell(line(second)));
   const load = new Load(streams, (...answer) => watch.count(...answer));
+  tell(`\n${heading(streams.map(({ lane, registry }) => ({ lane: lane.name, registry })))}`);
   load.start();
   watch.start();
   try {

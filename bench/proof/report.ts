@@ -1,66 +1,62 @@
 import { cpus, totalmem } from 'node:os';
+import { lateMs } from './load.js';
 import { halved } from './services.js';
 import type { Sample, Second, Watch } from './watch.js';
 
-/** A column of the tables: one lane and registry. */
-interface Column {
-  readonly title: string;
-  readonly is: (sample: Sample) => boolean;
+const gib = 2 ** 30;
+const cellWidth = 33;
+const titles = { nacos: 'Nacos', zookeeper: 'ZooKeeper' };
+
+/** What a lane and registry is called. */
+export function title({ lane, registry }: Pick<Sample, 'lane' | 'registry'>): string {
+  return `${lane}, ${titles[registry]}`;
 }
 
-const gib = 2 ** 30;
+/** The heading of the lines that {@link line} gives. */
+export function heading(columns: readonly Pick<Sample, 'lane' | 'registry'>[]): string {
+  const cells = columns.map((column) => title(column).padEnd(cellWidth));
+  return `        │ ${cells.join('│ ')}│ held by Pontoon's guards`;
+}
 
-/** One line about one second. */
-export function line({ second, phase, samples, guarded }: Second, phases: readonly string[]): string {
-  const parts = samples.map(({ lane, registry, held, living, alive, requests, failed }) => {
-    const dead = held > living ? ` +${held - living} dead` : '';
-    return `${lane}, ${registry}: ${living}/${alive}${dead}, ${requests} requests, ${failed} failed`.padEnd(60);
+/** One line about one second: living endpoints, dead ones, requests answered and failed. */
+export function line({ second, samples, guarded }: Second): string {
+  const cells = samples.map(({ held, living, alive, requests, failed }) => {
+    const dead = held > living ? `+${held - living} dead` : '';
+    const endpoints = `${living}/${alive} ${dead}`.padEnd(14);
+    const answers = `${String(requests - failed).padStart(3)} ok ${String(failed).padStart(3)} failed`;
+    return `${endpoints} ${answers}`.padEnd(cellWidth);
   });
-  const holding = guarded === undefined ? 'no answer from Pontoon' : `Pontoon’s guards hold ${guarded}`;
-  return `${String(second).padStart(4)} s  ${phases.length > 0 ? phase + 1 : ' '} | ${parts.join('| ')}| ${holding}`;
+  return `${String(second).padStart(5)} s │ ${cells.join('│ ')}│ ${guarded ?? '(no answer)'}`;
 }
 
 /** What the run came to, as Markdown: a table by phase, one of the removals, and on what machine it was. */
 export function tables(watch: Watch): string {
-  const columns = columnsOf(watch.seconds);
-  return [byPhase(watch, columns), removals(watch), machine()].join('\n\n');
+  return [byPhase(watch), removals(watch), `${legend} ${machine()}`].join('\n\n');
 }
 
-function columnsOf(seconds: readonly Second[]): Column[] {
-  return (seconds[0]?.samples ?? []).map(({ lane, registry }) => ({
-    title: `${lane}, ${registry === 'nacos' ? 'Nacos' : 'ZooKeeper'}`,
-    is: (sample) => sample.lane === lane && sample.registry === registry,
-  }));
-}
+const legend = `Failed, of all requests: answered with anything but 200, or not within ${lateMs / 1_000} s. Endpoints: of the instances that live, how many the Envoy had when it lacked most.`;
 
-function byPhase({ phases, seconds }: Watch, columns: readonly Column[]): string {
-  const row = (title: string, of: readonly Second[], cells: readonly string[]) =>
-    `| ${[title, of.length, ...cells].join(' | ')} |`;
-  const all = (of: readonly Second[], { is }: Column) => of.flatMap(({ samples }) => samples.filter(is));
-  const cell = (samples: readonly Sample[]) => `${failed(samples)} | ${fewest(samples)}`;
-  const heading = columns.map(({ title }) => `${title}: failed requests | living endpoints, at the fewest`);
-  const rows = phases.map((title, index) => {
-    const of = seconds.filter(({ phase }) => phase === index);
-    return row(
-      `${index + 1} ${title}`,
-      of,
-      columns.map((column) => cell(all(of, column))),
-    );
-  });
-  const crashed = (samples: readonly Sample[]) => sum(samples.map(({ failedOf }) => failedOf[halved] ?? 0));
+function byPhase({ phases, seconds }: Watch): string {
+  const columns = seconds[0]?.samples ?? [];
+  const row = (name: string, of: readonly Second[], cell: (samples: readonly Sample[]) => string) => {
+    const cells = columns.map((_, index) => cell(of.flatMap(({ samples }) => samples[index] ?? [])));
+    return `| ${[name, of.length, ...cells].join(' | ')} |`;
+  };
   return [
-    `| phase | s | ${heading.join(' | ')} |`,
+    `| phase | s | ${columns.map((column) => `${title(column)}: failed | endpoints`).join(' | ')} |`,
     `| --- | ---: |${' ---: | ---: |'.repeat(columns.length)}`,
-    ...rows,
-    row(
-      '**all**',
-      seconds,
-      columns.map((column) => `**${failed(all(seconds, column))}** | ${fewest(all(seconds, column))}`),
+    ...phases.map((name, index) =>
+      row(
+        `${index + 1} ${name}`,
+        seconds.filter(({ phase }) => phase === index),
+        (samples) => `${failed(samples)} | ${fewest(samples)}`,
+      ),
     ),
+    row('**all**', seconds, (samples) => `**${failed(samples)}** | ${fewest(samples)}`),
     row(
-      `of these to ${halved}, half of which crashed`,
+      `to ${halved}, half of which crashed`,
       seconds,
-      columns.map((column) => `${crashed(all(seconds, column))} |`),
+      (samples) => `${sum(samples.map(({ failedOf }) => failedOf[halved] ?? 0))} | `,
     ),
   ].join('\n');
 }
@@ -77,11 +73,11 @@ function fewest(samples: readonly Sample[]): string {
 function removals({ removals: all, seconds }: Watch): string {
   const lanes = [...new Set(seconds.flatMap(({ samples }) => samples.map(({ lane }) => lane)))];
   const delay = (ms: number | 'before' | undefined) => {
-    if (ms === 'before') return 'had lost all of them before';
+    if (ms === 'before') return 'had none of them any more';
     return ms === undefined ? 'still there at the end' : `${(ms / 1_000).toFixed(1)} s`;
   };
   return [
-    `| what really went; time until its last endpoint had left the Envoy | ${lanes.join(' | ')} |`,
+    `| what really went: time until its last endpoint had left the Envoy | ${lanes.join(' | ')} |`,
     `| --- |${' ---: |'.repeat(lanes.length)}`,
     ...all.map(({ what, after }) => `| ${what} | ${lanes.map((lane) => delay(after.get(lane))).join(' | ')} |`),
   ].join('\n');

@@ -19,9 +19,9 @@ export interface Sample extends Count {
   readonly registry: RegistryName;
   /** Endpoints at the Envoy, those of dead instances included. */
   readonly held: number;
-  /** Of the living instances, how many the Envoy had. */
+  /** Of the living instances, how many the Envoy had, at the moment when it lacked most. */
   readonly living: number;
-  /** How many instances lived. */
+  /** How many instances lived then. */
   readonly alive: number;
 }
 
@@ -55,6 +55,7 @@ export class Watch {
   readonly #streams: readonly Stream[];
   readonly #guarded: () => Promise<number>;
   readonly #counts = new Map<Stream, Count>();
+  readonly #worst = new Map<Stream, Pick<Sample, 'living' | 'alive'>>();
   readonly #told: (second: Second) => void;
   #over = false;
   #looking: Promise<void> = Promise.resolve();
@@ -112,6 +113,7 @@ export class Watch {
     for (let look = 1; !this.#over; look++) {
       await Promise.all(this.#lanes.map((lane) => lane.look()));
       this.#timeRemovals();
+      this.#noteWorst();
       if (look % looksPerRecord === 0) await this.#record(look / looksPerRecord);
       const next = begun + look * lookMs - performance.now();
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, next)));
@@ -125,14 +127,25 @@ export class Watch {
           after.set(name, performance.now() - begun);
   }
 
+  #noteWorst(): void {
+    for (const stream of this.#streams) {
+      const { lane, registry } = stream;
+      const living = lane.living(registry, this.alive);
+      const alive = lane.of(registry).filter((address) => this.alive.has(address)).length;
+      const worst = this.#worst.get(stream);
+      if (worst === undefined || alive - living >= worst.alive - worst.living)
+        this.#worst.set(stream, { living, alive });
+    }
+  }
+
   async #record(second: number): Promise<void> {
     const guarded = await this.#guarded().catch(() => undefined);
     const samples = this.#streams.map((stream): Sample => {
       const { lane, registry } = stream;
       const count = this.#count(stream);
+      const { living, alive } = this.#worst.get(stream) ?? { living: 0, alive: 0 };
       this.#counts.delete(stream);
-      const alive = lane.of(registry).filter((address) => this.alive.has(address)).length;
-      const living = lane.living(registry, this.alive);
+      this.#worst.delete(stream);
       return { lane: lane.name, registry, held: lane.held(registry), living, alive, ...count };
     });
     const record = { second, phase: this.phases.length - 1, samples, guarded };

@@ -14,7 +14,7 @@ import { Workload } from './workload.js';
 import { ZookeeperClient } from './zookeeperclients.js';
 
 export const pontoonLane = 'Pontoon';
-export const peerLane = 'Nacos’s own';
+export const peerLane = 'Nacos’s own bridge';
 
 /** Nacos's own config source, as it is at its best: it looks for changes twice a second. */
 const peerSettings = (port: number) => ({
