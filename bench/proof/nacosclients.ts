@@ -6,7 +6,8 @@ const beatMs = 5_000;
 const forgotten = 20_404;
 
 interface Client {
-  readonly service: Service;
+  readonly address: string;
+  readonly isSlow: boolean;
   readonly query: string;
   /** When it registers again, by `performance.now()`; undefined while the server knows it. */
   returnsAt: number | undefined;
@@ -32,7 +33,7 @@ export class NacosClients {
       for (const address of service.addresses) {
         const [ip = '', port = ''] = address.split(':');
         const query = `${new URLSearchParams({ serviceName: service.name, ip, port, ephemeral: 'true' })}`;
-        this.#clients.set(address, { service, query, returnsAt: undefined });
+        this.#clients.set(address, { address, isSlow: service.slow, query, returnsAt: undefined });
       }
     await this.#each((client) => this.#register(client));
     this.#timer = setInterval(() => void this.#each((client) => this.#beat(client)), beatMs);
@@ -60,14 +61,16 @@ export class NacosClients {
     await Promise.all([...this.#clients.values()].map((client) => this.#limit(() => does(client))));
   }
 
-  /** Nacos down is nothing to do about: the next beat tells. */
   async #beat(client: Client): Promise<void> {
-    const answer = await this.#ask('PUT', '/v1/ns/instance/beat', client.query).catch(() => undefined);
-    if (answer === undefined || (JSON.parse(answer) as { code?: number }).code !== forgotten) return;
-    client.returnsAt ??= performance.now() + (client.service.slow ? slowMs : 0);
-    if (performance.now() < client.returnsAt) return;
-    if (![...this.#clients.values()].includes(client)) return;
-    await this.#register(client).catch(() => undefined);
+    try {
+      const answer = await this.#ask('PUT', '/v1/ns/instance/beat', client.query);
+      if ((JSON.parse(answer) as { code?: number }).code !== forgotten) return;
+      client.returnsAt ??= performance.now() + (client.isSlow ? slowMs : 0);
+      const isThere = this.#clients.get(client.address) === client;
+      if (isThere && performance.now() >= client.returnsAt) await this.#register(client);
+    } catch {
+      // Nacos is down or not up yet: the next heartbeat will tell.
+    }
   }
 
   async #register(client: Client): Promise<void> {

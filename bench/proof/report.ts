@@ -18,11 +18,11 @@ export function heading(columns: readonly Pick<Sample, 'lane' | 'registry'>[]): 
   return `        │ ${cells.join('│ ')}│ held by Pontoon's guards`;
 }
 
-/** One line about one second: living endpoints, dead ones, requests answered and failed. */
+/** One line about one second: living endpoints, those of instances that have gone, requests answered and failed. */
 export function line({ second, samples, guarded }: Second): string {
   const cells = samples.map(({ held, living, alive, requests, failed }) => {
-    const dead = held > living ? `+${held - living} dead` : '';
-    const endpoints = `${living}/${alive} ${dead}`.padEnd(14);
+    const gone = held > living ? `+${held - living} gone` : '';
+    const endpoints = `${living}/${alive} ${gone}`.padEnd(14);
     const answers = `${String(requests - failed).padStart(3)} ok ${String(failed).padStart(3)} failed`;
     return `${endpoints} ${answers}`.padEnd(cellWidth);
   });

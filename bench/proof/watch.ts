@@ -13,16 +13,20 @@ export interface Count {
   readonly failedOf: Record<string, number>;
 }
 
-/** What one lane and registry were like in one second. */
-export interface Sample extends Count {
+/** What an Envoy had of one registry at some moment. */
+interface Endpoints {
+  /** All of them, those of dead instances included. */
+  readonly held: number;
+  /** Those of living instances. */
+  readonly living: number;
+  /** How many instances lived. */
+  readonly alive: number;
+}
+
+/** What one lane and registry were like in one second, at the moment when the Envoy lacked most. */
+export interface Sample extends Count, Endpoints {
   readonly lane: string;
   readonly registry: RegistryName;
-  /** Endpoints at the Envoy, those of dead instances included. */
-  readonly held: number;
-  /** Of the living instances, how many the Envoy had, at the moment when it lacked most. */
-  readonly living: number;
-  /** How many instances lived then. */
-  readonly alive: number;
 }
 
 /** One second of the run. */
@@ -55,7 +59,7 @@ export class Watch {
   readonly #streams: readonly Stream[];
   readonly #guarded: () => Promise<number>;
   readonly #counts = new Map<Stream, Count>();
-  readonly #worst = new Map<Stream, Pick<Sample, 'living' | 'alive'>>();
+  readonly #worst = new Map<Stream, Endpoints>();
   readonly #told: (second: Second) => void;
   #over = false;
   #looking: Promise<void> = Promise.resolve();
@@ -134,7 +138,7 @@ export class Watch {
       const alive = lane.of(registry).filter((address) => this.alive.has(address)).length;
       const worst = this.#worst.get(stream);
       if (worst === undefined || alive - living >= worst.alive - worst.living)
-        this.#worst.set(stream, { living, alive });
+        this.#worst.set(stream, { held: lane.held(registry), living, alive });
     }
   }
 
@@ -143,10 +147,10 @@ export class Watch {
     const samples = this.#streams.map((stream): Sample => {
       const { lane, registry } = stream;
       const count = this.#count(stream);
-      const { living, alive } = this.#worst.get(stream) ?? { living: 0, alive: 0 };
+      const endpoints = this.#worst.get(stream) ?? { held: 0, living: 0, alive: 0 };
       this.#counts.delete(stream);
       this.#worst.delete(stream);
-      return { lane: lane.name, registry, held: lane.held(registry), living, alive, ...count };
+      return { lane: lane.name, registry, ...endpoints, ...count };
     });
     const record = { second, phase: this.phases.length - 1, samples, guarded };
     this.seconds.push(record);

@@ -1,10 +1,8 @@
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type Nacos, startNacos } from '#test/servers/nacos.js';
 import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
 import { freePort } from '#test/servers/ports.js';
 import { until } from '#test/servers/probes.js';
+import { serverFolder } from '#test/servers/process.js';
 import { startZookeeper, type Zookeeper } from '#test/servers/zookeeper.js';
 import { Lane } from './lane.js';
 import { NacosClients } from './nacosclients.js';
@@ -72,7 +70,7 @@ export async function startWorld(tell: (line: string) => void): Promise<World> {
       { name: 'nacos', type: 'nacos', servers: [nacos.address] },
       { name: 'zookeeper', type: 'zookeeper', servers: [zookeeper.connectString] },
     ],
-    state: { directory: mkdtempSync(join(tmpdir(), 'pontoon-proof-')) },
+    state: { directory: serverFolder('proof-state') },
   });
   const relay = new Relay(`127.0.0.1:${peerPort}`);
   const inNacos = services.filter(({ registry }) => registry === 'nacos');
