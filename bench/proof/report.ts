@@ -5,11 +5,10 @@ import type { Sample, Second, Watch } from './watch.js';
 
 const gib = 2 ** 30;
 const cellWidth = 33;
-const titles = { nacos: 'Nacos', zookeeper: 'ZooKeeper' };
 
-/** What a lane and registry is called. */
+/** What a lane and registry is called: by the lane alone where that is Nacos, which all lanes have. */
 export function title({ lane, registry }: Pick<Sample, 'lane' | 'registry'>): string {
-  return `${lane}, ${titles[registry]}`;
+  return registry === 'nacos' ? lane : `${lane}, ZooKeeper`;
 }
 
 /** The heading of the lines that {@link line} gives. */
@@ -34,7 +33,7 @@ export function tables(watch: Watch): string {
   return [byPhase(watch), removals(watch), `${legend} ${machine()}`].join('\n\n');
 }
 
-const legend = `Failed, of all requests: answered with anything but 200, or not within ${lateMs / 1_000} s. Endpoints: of the instances that live, how many the Envoy had when it lacked most.`;
+const legend = `Failed, of all requests: answered with anything but 200, or not within ${lateMs / 1_000} s. Endpoints: of the instances that live, how many the Envoy had when it lacked most. Both are of the services in Nacos where nothing else is said.`;
 
 function byPhase({ phases, seconds }: Watch): string {
   const columns = seconds[0]?.samples ?? [];
