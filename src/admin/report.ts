@@ -8,8 +8,10 @@ import { reasonOf } from '#model/reason.js';
 import { type Note, type Rejection, type ServiceKey, serviceId } from '#model/service.js';
 import type { XdsListener } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
+import type { Known } from '#snapshot/known.js';
 import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
 import type { Guarding } from '../guarding.js';
+import type { Keeping } from '../keeping.js';
 import type { SourceChanges } from '../registries.js';
 
 /** The running parts that the API, the page and the metrics look at. They only look. */
@@ -17,10 +19,13 @@ export interface Parts {
   readonly config: Config;
   readonly catalog: Catalog;
   readonly guarding: Guarding;
+  readonly keeping: Keeping;
   readonly projection: Projection;
   readonly journal: Journal;
   readonly supervisors: readonly Supervisor[];
   readonly listeners: readonly XdsListener[];
+  /** All that outlives this process; undefined while that is not complete. */
+  readonly known: () => Known | undefined;
   /** Registries that the first complete set still waits for. */
   readonly awaited: () => readonly string[];
   /** Reads the configuration anew and takes it over. Throws if it cannot be; then everything is as before. */
