@@ -9,12 +9,6 @@ import { SharedSnapshot } from '#snapshot/shared.js';
 /** ms after which another replica's knowledge is better than an own snapshot. */
 const young = 10 * 60_000;
 
-/** What is kept from before the start, and where it comes from. */
-export interface Remembered {
-  readonly known: Known;
-  readonly from: 'disk' | 'peer';
-}
-
 /** What is known, kept over the end of this process: on disk, and for other replicas. */
 export class Keeping {
   readonly #config: Config['state'];
@@ -22,6 +16,7 @@ export class Keeping {
   readonly #file: SnapshotFile | undefined;
   readonly #known: () => Known | undefined;
   #peers: PeerServer | undefined;
+  #from: 'disk' | 'peer' | undefined;
 
   /** @param known what is known now; undefined while that is not complete */
   constructor(config: Config['state'], known: () => Known | undefined, log: Logger) {
@@ -33,7 +28,7 @@ export class Keeping {
   }
 
   /** What this process begins with, before it serves anybody; undefined if nobody knows anything. @throws Error if a certificate cannot be read */
-  async remembered(): Promise<Remembered | undefined> {
+  async remembered(): Promise<Known | undefined> {
     const { peers, tls } = this.#config;
     const own = this.#file?.load();
     const isYoung = own !== undefined && Date.now() - own.savedAt < young;
@@ -41,9 +36,15 @@ export class Keeping {
     const known = theirs ?? own;
     if (known === undefined) return undefined;
     const from = theirs === undefined ? 'disk' : 'peer';
+    this.#from = from;
     const services = known.registries.reduce((sum, { services }) => sum + services.length, 0);
     this.#log.info({ from, savedAt: new Date(known.savedAt).toISOString(), services }, 'goes on with what was known');
-    return { known, from };
+    return known;
+  }
+
+  /** Where what was known at the start came from. */
+  get rememberedFrom(): 'disk' | 'peer' | undefined {
+    return this.#from;
   }
 
   /** Keeps the catalog from now on. @throws Error if `state.listen` cannot be listened on */

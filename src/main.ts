@@ -6,7 +6,7 @@ import { Catalog } from '#catalog/catalog.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { hostPortText, isSame } from '#config/fields.js';
 import type { Config } from '#config/schema.js';
-import { LocalCoordination } from '#coordination/local.js';
+import { openCoordination } from '#coordination/coordination.js';
 import { Projection } from '#istio/projection.js';
 import { JournalFile } from '#journal/file.js';
 import { Journal } from '#journal/journal.js';
@@ -46,7 +46,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   const known = () => (isReady ? registries.known() : undefined);
   const keeping = new Keeping(state, known, log);
   const remembered = await keeping.remembered();
-  const catalog = new Catalog(catalogSettings(config), vips, remembered?.known);
+  const catalog = new Catalog(catalogSettings(config), vips, remembered);
   const projection = new Projection(catalog);
   const file = state.directory === undefined ? undefined : new JournalFile(state.directory, log);
   const journal = new Journal(catalog, file);
@@ -68,7 +68,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     for (const listener of listeners) listener.ready();
   };
   catalog.on('complete', checkReady);
-  const coordination = new LocalCoordination();
+  const coordination = openCoordination(config.coordination, { log, registries: config.registries });
   const guarding = new Guarding(catalog, { coordination, journal, log, waived: checkReady });
 
   const takeOver = async (next: Config): Promise<SourceChanges> => {
@@ -116,6 +116,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     catalog,
     guarding,
     keeping,
+    coordination,
     projection,
     journal,
     listeners,
@@ -127,7 +128,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     const ports = await Promise.all(listeners.map((listener) => listener.listen()));
     const xds = istio.xds.map(({ listen: { host } }, index) => hostPortText({ host, port: ports[index] ?? 0 }));
     admin = await startAdmin({ parts, log });
-    await registries.apply(config, remembered?.known);
+    await registries.apply(config, remembered);
     checkReady();
     await keeping.start(catalog);
     return { adminUrl: admin.url, xds, reload, stop };

@@ -1,6 +1,7 @@
 import type { Catalog, RejectedService } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
 import type { Config } from '#config/schema.js';
+import type { Coordination } from '#coordination/contract.js';
 import type { Projection } from '#istio/projection.js';
 import type { Journal } from '#journal/journal.js';
 import { compareText, type MeshPort, type MeshService } from '#model/mesh.js';
@@ -8,6 +9,7 @@ import { reasonOf } from '#model/reason.js';
 import { type Note, type Rejection, type ServiceKey, serviceId } from '#model/service.js';
 import type { XdsListener } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
+import type { SnapshotStatus } from '#snapshot/file.js';
 import type { Known } from '#snapshot/known.js';
 import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
 import type { Guarding } from '../guarding.js';
@@ -20,6 +22,7 @@ export interface Parts {
   readonly catalog: Catalog;
   readonly guarding: Guarding;
   readonly keeping: Keeping;
+  readonly coordination: Coordination;
   readonly projection: Projection;
   readonly journal: Journal;
   readonly supervisors: readonly Supervisor[];
@@ -30,6 +33,26 @@ export interface Parts {
   readonly awaited: () => readonly string[];
   /** Reads the configuration anew and takes it over. Throws if it cannot be; then everything is as before. */
   readonly reload: () => Promise<SourceChanges>;
+}
+
+/** How what outlives this process is doing. */
+export interface StateReport {
+  /** Registries that the first complete set still waits for. */
+  readonly waitingFor: readonly string[];
+  /** Where what was known at the start came from; undefined if nothing was. */
+  readonly rememberedFrom: 'disk' | 'peer' | undefined;
+  /** Undefined without `state.directory`. */
+  readonly snapshot: SnapshotStatus | undefined;
+  readonly coordination: { readonly type: string; readonly error: string | undefined };
+}
+
+export function stateReport({ awaited, keeping, config, coordination }: Parts): StateReport {
+  return {
+    waitingFor: awaited(),
+    rememberedFrom: keeping.rememberedFrom,
+    snapshot: keeping.status(),
+    coordination: { type: config.coordination?.type ?? 'none', error: coordination.error },
+  };
 }
 
 /** How a registry is doing, and how much it holds. */

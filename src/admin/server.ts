@@ -19,6 +19,7 @@ import {
   rejectedRecords,
   serviceReport,
   serviceSummaries,
+  stateReport,
 } from './report.js';
 
 export interface Admin {
@@ -163,6 +164,7 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
     const known = parts.known();
     return known ?? reply.code(503).send({ error: `not all is known yet: waiting for ${awaited().join(', ')}` });
   });
+  server.get('/api/v1/state', async () => stateReport(parts));
   server.get('/api/v1/guards', async () => guardsReport(parts));
   server.post<{ Body: ReleaseBody }>('/api/v1/guards/release', { schema: releaseBody }, async (request, reply) => {
     const { registry, service } = request.body;
