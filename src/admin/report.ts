@@ -10,7 +10,6 @@ import { type Note, type Rejection, type ServiceKey, serviceId } from '#model/se
 import type { XdsListener } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
 import type { SnapshotStatus } from '#snapshot/file.js';
-import type { Known } from '#snapshot/known.js';
 import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
 import type { Guarding } from '../guarding.js';
 import type { Keeping } from '../keeping.js';
@@ -27,8 +26,6 @@ export interface Parts {
   readonly journal: Journal;
   readonly supervisors: readonly Supervisor[];
   readonly listeners: readonly XdsListener[];
-  /** All that outlives this process; undefined while that is not complete. */
-  readonly known: () => Known | undefined;
   /** Registries that the first complete set still waits for. */
   readonly awaited: () => readonly string[];
   /** Reads the configuration anew and takes it over. Throws if it cannot be; then everything is as before. */

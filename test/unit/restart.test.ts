@@ -32,7 +32,7 @@ describe('what is known outlives a process', function () {
     const listen = async () => `127.0.0.1:${await freePort()}`;
     const config = parseConfig(
       stringify({
-        registries: [{ name: 'a', type: 'file', path: path('a.yaml') }],
+        registries: [{ name: 'a', type: 'file', path: path('a.yaml'), guarded: true }],
         guards: { probe: 'off' },
         admin: { listen: await listen() },
         istio: { xds: [{ listen: await listen() }] },
@@ -113,7 +113,7 @@ describe('what is known outlives a process', function () {
     await end(first);
     const second = await start({
       state,
-      registries: [{ name: 'a', type: 'file', path: path('a.yaml'), exclude: ['orders'] }],
+      registries: [{ name: 'a', type: 'file', path: path('a.yaml'), guarded: true, exclude: ['orders'] }],
     });
     await until('listed', async () => (await registry(second)).complete);
     expect(await endpoints(second)).to.equal(0);
