@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { pino } from 'pino';
 import { stringify } from 'yaml';
+import type { Explanations } from '#admin/explain.js';
 import type { GuardsReport } from '#admin/guards.js';
 import type { RegistryReport, ServiceReport, StateReport } from '#admin/report.js';
 import { parseConfig } from '#config/load.js';
@@ -157,6 +158,21 @@ describe('what is known outlives a process', function () {
     for (const one of [first, back]) await until('a hold', async () => (await registry(one)).held === 12);
     expect(await post(back, 'guards/release', { registry: 'a' })).to.equal(200);
     await until('that the other has heard', async () => (await endpoints(first)) === 0);
+  });
+
+  it('explain says of an instance that is gone when that was, also after a restart', async () => {
+    const state = { directory: path('explained') };
+    write('a.yaml', 12);
+    const first = await start({ state });
+    await until('ready', () => isReady(first));
+    write('a.yaml', 11);
+    await until('that one has gone', async () => (await endpoints(first)) === 11);
+    await end(first);
+    const second = await start({ state });
+    const { remarks } = await get<Explanations>(second, 'explain?q=10.0.0.12:80');
+    expect(remarks.slice(0, 2).join('; ')).to.match(
+      /no registry holds it; 20.* orders: 10.0.0.12:80 removed: no longer in a \[a, /,
+    );
   });
 
   it('a first start waits for a registry that never came, names it, and goes on when an operator says so', async () => {
