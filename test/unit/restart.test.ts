@@ -89,6 +89,7 @@ describe('what is known outlives a process', function () {
     const second = await start({ state });
     await until('a hold', async () => (await registry(second)).held === 12);
     expect(await endpoints(second)).to.equal(12);
+    expect(await registry(second)).to.include({ services: 0, instances: 0 });
     const [hold] = (await get<GuardsReport>(second, 'guards')).holds;
     expect(hold?.reason).to.equal('12 of 12 usable instances have gone, at most 30 % may within 300 s');
     await end(second);
