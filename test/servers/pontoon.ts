@@ -10,6 +10,8 @@ import { Server, serverFolder } from '#test/servers/process.js';
 
 const program = fileURLToPath(new URL('../../src/cli/pontoon.js', import.meta.url));
 
+const ARGS = ['--enable-source-maps', program, 'run', '--config', 'pontoon.yaml'];
+
 /** The configuration, but for where it listens. */
 export interface PontoonConfig {
   readonly registries: readonly object[];
@@ -18,6 +20,15 @@ export interface PontoonConfig {
   readonly guards?: object;
   readonly state?: object;
   readonly coordination?: object;
+}
+
+/** What guards hold, as far as tests look at it. */
+export interface GuardReport {
+  readonly holds: readonly {
+    readonly scope: 'registry' | 'service';
+    readonly registry: string;
+    readonly instances: readonly { readonly address: string; readonly answer?: string }[];
+  }[];
 }
 
 /** Pontoon as it is shipped: a process of its own with a configuration file. */
@@ -31,6 +42,7 @@ export class Pontoon extends Server {
     ports: { readonly admin: number; readonly xds: number },
     config: PontoonConfig,
     env: Readonly<Record<string, string>> = {},
+    within: readonly string[] = [],
   ) {
     const folder = serverFolder('pontoon');
     const url = `http://127.0.0.1:${ports.admin}`;
@@ -45,8 +57,8 @@ export class Pontoon extends Server {
     );
     super({
       name: 'Pontoon',
-      command: process.execPath,
-      args: ['--enable-source-maps', program, 'run', '--config', 'pontoon.yaml'],
+      command: within[0] ?? process.execPath,
+      args: [...within, process.execPath, ...ARGS].slice(1),
       folder,
       env,
       ready: () => httpOk(`${url}/healthz`),
@@ -61,6 +73,11 @@ export class Pontoon extends Server {
 
   service(host: string): Promise<ServiceReport> {
     return this.get(`/api/v1/services/${host}`) as Promise<ServiceReport>;
+  }
+
+  /** What guards hold. */
+  guards(): Promise<GuardReport> {
+    return this.get('/api/v1/guards') as Promise<GuardReport>;
   }
 
   clients(): Promise<ClientState[]> {
@@ -80,10 +97,15 @@ export class Pontoon extends Server {
   }
 }
 
-/** Starts Pontoon on free ports and waits until its API answers. @param env further environment variables */
+/**
+ * Starts Pontoon on free ports and waits until its API answers.
+ * @param env further environment variables
+ * @param within a command that becomes Pontoon: its arguments are followed by Pontoon's command
+ */
 export async function startPontoon(
   config: PontoonConfig,
   env: Readonly<Record<string, string>> = {},
+  within: readonly string[] = [],
 ): Promise<Pontoon> {
-  return new Pontoon({ admin: await freePort(), xds: await freePort() }, config, env).start();
+  return new Pontoon({ admin: await freePort(), xds: await freePort() }, config, env, within).start();
 }

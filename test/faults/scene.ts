@@ -1,0 +1,207 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'chai';
+import { type Istiod, startIstiod } from '#test/servers/istiod.js';
+import { type Pontoon, type PontoonConfig, startPontoon } from '#test/servers/pontoon.js';
+import { until } from '#test/servers/probes.js';
+import { serverFolder } from '#test/servers/process.js';
+import { type Departure, Fleet } from './fleet.js';
+import { Observer } from './observer.js';
+import type { FaultRegistry } from './registries.js';
+
+/** `npm run faults`: each fault with and without SIGKILL, and longer holds. */
+export const isFull = process.env.PONTOON_FAULTS === 'full';
+
+/** ms: how long the guards of a scene hold, of a registry and of a service. */
+export const holdMs = isFull ? { registry: 30_000, service: 20_000 } : { registry: 10_000, service: 8_000 };
+
+/** Within how many ms what is said here has to happen, on a busy machine. */
+export const within = {
+  /** A removal below the limits: the registry's own delay, and istiod's. */
+  plain: 5_000,
+  /** A dead instance that is held: it is asked three times, 2 s apart, in the rounds of the prober. */
+  dead: 20_000,
+  /** What a source needs to be back after an outage, with its pauses of up to 15 s. */
+  back: 40_000,
+};
+
+/** Per cent of a core that Pontoon may use in the mean, from the first fault to the end. */
+const maxShare = 10;
+
+export interface SceneOptions {
+  /** Whether Pontoon is killed in the middle of it. */
+  readonly isKilled?: boolean;
+  /** How Pontoon is started; as it is shipped unless given. */
+  readonly start?: (config: PontoonConfig) => Promise<Pontoon>;
+  /** The entries of the registries, in place of their own. */
+  readonly registries?: readonly object[];
+  /** Where istiod finds Pontoon, if not at Pontoon's own address. */
+  readonly configSource?: (pontoon: Pontoon) => Promise<string>;
+  /** Keys over those of the scene's configuration. */
+  readonly config?: Partial<PontoonConfig>;
+}
+
+/** A stage with real registries, workloads, Pontoon and istiod, and what a script does there. All that happens is printed as a table. */
+export class Scene {
+  readonly #options: SceneOptions;
+  readonly #fleets: { readonly fleet: Fleet; readonly registry: FaultRegistry }[] = [];
+  readonly #registries = new Set<FaultRegistry>();
+  readonly #config: PontoonConfig;
+  readonly #delays: number[] = [];
+  #pontoon: Pontoon | undefined;
+  #istiod: Istiod | undefined;
+  #observer: Observer | undefined;
+
+  constructor(options: SceneOptions = {}) {
+    this.#options = options;
+    const guard = (hold: number) => ({ window: '30s', hold: `${hold}ms` });
+    this.#config = {
+      registries: [],
+      guards: { registry: guard(holdMs.registry), service: guard(holdMs.service) },
+      state: { directory: serverFolder('state') },
+      ...options.config,
+    };
+  }
+
+  /** A service with living instances in a registry, which Pontoon will read. */
+  async fleet(registry: FaultRegistry, service: string, count: number): Promise<Fleet> {
+    const fleet = new Fleet(registry, service, (text) => this.#observer?.note(text));
+    this.#fleets.push({ fleet, registry });
+    this.#registries.add(registry);
+    await fleet.add(count);
+    return fleet;
+  }
+
+  /** Starts Pontoon, istiod and the table, and waits until all is there. */
+  async begin(): Promise<void> {
+    const registries = this.#options.registries ?? [...this.#registries].map((registry) => registry.config());
+    this.#pontoon = await (this.#options.start ?? startPontoon)({ ...this.#config, registries });
+    const source = (await this.#options.configSource?.(this.#pontoon)) ?? this.#pontoon.configSource;
+    this.#istiod = await startIstiod({ configSources: [source] });
+    const fleets = this.#fleets.map(({ fleet }) => fleet);
+    this.#observer = new Observer({
+      istiod: this.#istiod,
+      pontoon: this.#pontoon,
+      columns: new Map(this.#fleets.map(({ fleet }) => [fleet.host, fleet.service])),
+      living: () => fleets.map(({ host, living }) => [host, living]),
+    });
+    await this.#observer.start();
+    await this.allThere(within.back);
+    // The first snapshot, and the start's own work.
+    await sleep(3_000);
+    this.#observer.share();
+  }
+
+  get pontoon(): Pontoon {
+    return started(this.#pontoon);
+  }
+
+  get observer(): Observer {
+    return started(this.#observer);
+  }
+
+  /** Does something to the world, and prints it. */
+  async does(what: string, action: () => unknown): Promise<void> {
+    this.observer.note(what);
+    await action();
+  }
+
+  /** Lets time pass: ms. */
+  async passes(ms: number): Promise<void> {
+    await sleep(ms);
+  }
+
+  /** Where Pontoon is killed, if this scene is about that: it comes back a second later. */
+  async middle(): Promise<void> {
+    if (!this.#options.isKilled) return;
+    await this.does('SIGKILL to Pontoon', () => this.pontoon.kill());
+    await sleep(1_000);
+    await this.does('Pontoon is started again', () => this.pontoon.start());
+  }
+
+  /** Waits until Pontoon's API shows something. */
+  until(what: string, condition: (observer: Observer) => boolean, timeoutMs: number = within.back): Promise<void> {
+    return until(what, () => condition(this.observer), timeoutMs, 100).catch((error: unknown) => {
+      this.observer.note(`NOT within ${timeoutMs} ms: ${what}`);
+      throw error;
+    });
+  }
+
+  /** Waits until guards hold so many. */
+  async held(count: number, timeoutMs: number = within.back): Promise<void> {
+    await this.until(`${count} are held`, ({ held }) => held === count, timeoutMs);
+  }
+
+  /** Waits until istiod has none of them; they have so many ms from when they left. */
+  async gone({ host, endpoints, at }: Departure, timeoutMs: number): Promise<void> {
+    const left = timeoutMs - (performance.now() - at);
+    const isGone = () => !endpoints.some((endpoint) => this.observer.endpoints.get(host)?.has(endpoint));
+    await this.until(`${endpoints.length} of ${host} are gone`, isGone, left);
+    const delay = performance.now() - at;
+    this.#delays.push(delay);
+    this.observer.note(`${endpoints.length} of ${host} are gone after ${(delay / 1_000).toFixed(1)} s`);
+  }
+
+  /** Waits until istiod has all that live. */
+  async allThere(timeoutMs: number): Promise<void> {
+    const isThere = () =>
+      this.#fleets.every(({ fleet }) =>
+        fleet.living.every((endpoint) => this.observer.endpoints.get(fleet.host)?.has(endpoint)),
+      );
+    await this.until('all that live are there', isThere, timeoutMs);
+  }
+
+  /** What holds after each fault: changes flow as ever. */
+  async flows(): Promise<void> {
+    for (const { fleet } of this.#fleets.slice(0, 1)) {
+      await fleet.add(1);
+      await this.allThere(within.plain);
+      await this.gone(await fleet.remove(1), within.plain);
+    }
+  }
+
+  /** Nothing that lives was lost, and little CPU was used. */
+  check(): void {
+    const { losses } = this.observer;
+    const share = this.observer.share();
+    const delays = this.#delays.map((delay) => (delay / 1_000).toFixed(1)).join(', ');
+    console.log(`      lost: ${losses.length}; genuine removals, s: ${delays || 'none'}; CPU: ${share.toFixed(1)} %`);
+    expect(losses, 'living endpoints that istiod lacked').to.deep.equal([]);
+    expect(share, 'per cent of a core').to.be.below(maxShare);
+  }
+
+  /** Ends all but the registries, out of which what was registered goes. */
+  async close(): Promise<void> {
+    await this.#observer?.stop();
+    await this.#istiod?.stop();
+    await this.#pontoon?.stop();
+    for (const { fleet, registry } of this.#fleets) {
+      await Promise.all(fleet.ports.map((port) => registry.deregister(fleet.service, port).catch(() => undefined)));
+      fleet.end();
+    }
+  }
+}
+
+/**
+ * A test of one fault; in the full matrix, and where `isKilled` says so, Pontoon is killed in the middle of it.
+ * @param script ends when the world is well again
+ */
+export function fault(title: string, options: () => SceneOptions, script: (scene: Scene) => Promise<void>): void {
+  const variants = isFull ? [false, true] : [undefined];
+  for (const variant of variants) {
+    it(variant === true ? `${title}; Pontoon is killed in the middle` : title, async function () {
+      this.timeout(600_000);
+      const scene = new Scene({ ...options(), ...(variant === undefined ? {} : { isKilled: variant }) });
+      try {
+        await script(scene);
+        scene.check();
+      } finally {
+        await scene.close();
+      }
+    });
+  }
+}
+
+function started<Part>(part: Part | undefined): Part {
+  if (part === undefined) throw new Error('the scene has not begun');
+  return part;
+}
