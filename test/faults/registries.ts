@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TestAgent } from '#test/real/consul/agent.js';
 import { TestLeases } from '#test/real/eureka/leases.js';
@@ -12,8 +12,10 @@ import { startZookeeper, type Zookeeper } from '#test/servers/zookeeper.js';
 /** A real registry, and how instances on 127.0.0.1 are written into it. Services are named by letters. */
 export interface FaultRegistry {
   readonly name: string;
-  /** Ports that a client connects to: the first one, and others by their distances from it. */
-  readonly ports: readonly [number, ...number[]];
+  /** The port that clients connect to. */
+  readonly port: number;
+  /** Other such ports, by their distances from it. */
+  readonly offsets?: readonly number[];
   /** Its entry in the configuration, read through the port: its own unless something stands between. */
   config(port?: number): object;
   /** The host that Pontoon gives a service. */
@@ -39,8 +41,8 @@ export class ZooKeeperRegistry implements FaultRegistry {
     return new ZooKeeperRegistry(server, await new Writer(server.port).open());
   }
 
-  get ports(): [number] {
-    return [this.server.port];
+  get port(): number {
+    return this.server.port;
   }
 
   config(port = this.server.port) {
@@ -99,6 +101,8 @@ export class ZooKeeperRegistry implements FaultRegistry {
 /** Persistent instances. Nacos connects to each and finds those that live healthy. */
 export class NacosRegistry implements FaultRegistry {
   readonly name = 'nacos';
+  /** gRPC. */
+  readonly offsets = [1_000];
   readonly server: Nacos;
   readonly #registrations: Registrations;
 
@@ -111,8 +115,8 @@ export class NacosRegistry implements FaultRegistry {
     return new NacosRegistry(await startNacos());
   }
 
-  get ports(): [number, number] {
-    return [this.server.port, 1_000];
+  get port(): number {
+    return this.server.port;
   }
 
   config(port = this.server.port) {
@@ -138,6 +142,14 @@ export class NacosRegistry implements FaultRegistry {
     await this.server.start();
   }
 
+  /** Restarts it so that it wants a user, or so that it does not. */
+  async refuse(on: boolean): Promise<void> {
+    const file = join(this.server.folder, 'conf/application.properties');
+    const properties = await readFile(file, 'utf8');
+    await writeFile(file, properties.replace(/^(nacos\.core\.auth\.enabled)=.*$/m, `$1=${on}`));
+    await this.server.restart();
+  }
+
   stop(): Promise<void> {
     return this.server.stop();
   }
@@ -147,11 +159,12 @@ export class NacosRegistry implements FaultRegistry {
 export class EurekaRegistry implements FaultRegistry {
   readonly name = 'eureka';
   readonly servers: readonly Eureka[];
-  readonly #leases: readonly TestLeases[];
+  /** By the number of the server. A server without them lies. */
+  readonly #leases = new Map<number, TestLeases>();
 
   private constructor(servers: readonly Eureka[]) {
     this.servers = servers;
-    this.#leases = servers.map(({ url }) => new TestLeases([url]));
+    for (const [index, { url }] of servers.entries()) this.#leases.set(index, new TestLeases([url]));
   }
 
   /** @param count of servers; each lease is at each of them, as among peers */
@@ -162,8 +175,8 @@ export class EurekaRegistry implements FaultRegistry {
     return new EurekaRegistry(servers);
   }
 
-  get ports(): [number] {
-    return [this.servers[0]?.port ?? 0];
+  get port(): number {
+    return this.servers[0]?.port ?? 0;
   }
 
   config(port?: number) {
@@ -173,26 +186,40 @@ export class EurekaRegistry implements FaultRegistry {
   }
 
   host(service: string): string {
-    return `${service}.eureka`.toLowerCase();
+    return `${service}.eureka`;
   }
 
   async register(service: string, port: number): Promise<void> {
-    await Promise.all(this.#leases.map((leases) => leases.register(leaseOf(service, port))));
+    await Promise.all([...this.#leases.values()].map((leases) => leases.register(leaseOf(service, port))));
   }
 
   async deregister(service: string, port: number): Promise<void> {
-    await Promise.all(this.#leases.map((leases) => leases.deregister(leaseOf(service, port))));
+    await Promise.all([...this.#leases.values()].map((leases) => leases.deregister(leaseOf(service, port))));
   }
 
-  /** Nobody renews the lease any more, at this server or at all of them. */
-  abandon(service: string, port: number, server?: number): void {
-    for (const leases of server === undefined ? this.#leases : this.#leases.slice(server, server + 1))
-      leases.abandon(leaseOf(service, port));
+  /** Restarts all servers with an empty registry; nobody renews until it registers again. */
+  async restartEmpty(): Promise<void> {
+    await this.#forget([...this.#leases.keys()]);
+    for (const server of this.servers) await server.restart();
+    for (const [index, { url }] of this.servers.entries()) this.#leases.set(index, new TestLeases([url]));
+  }
+
+  /** Restarts one server, which answers from then on that there is nothing: nobody registers there, and it has no peers. */
+  async lie(index: number): Promise<void> {
+    await this.#forget([index]);
+    await this.servers[index]?.restart();
   }
 
   async stop(): Promise<void> {
-    await Promise.all(this.#leases.map((leases) => leases.stop()));
+    await this.#forget([...this.#leases.keys()]);
     await Promise.all(this.servers.map((server) => server.stop()));
+  }
+
+  async #forget(indexes: readonly number[]): Promise<void> {
+    for (const index of indexes) {
+      await this.#leases.get(index)?.stop();
+      this.#leases.delete(index);
+    }
   }
 }
 
@@ -215,8 +242,8 @@ export class ConsulRegistry implements FaultRegistry {
     return new ConsulRegistry(await startConsul());
   }
 
-  get ports(): [number] {
-    return [this.server.port];
+  get port(): number {
+    return this.server.port;
   }
 
   config(port = this.server.port) {

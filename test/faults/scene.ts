@@ -22,6 +22,8 @@ export const within = {
   dead: 20_000,
   /** What a source needs to be back after an outage, with its pauses of up to 15 s. */
   back: 40_000,
+  /** What a source needs to notice that its registry is away. */
+  stale: 60_000,
 };
 
 /** Per cent of a core that Pontoon may use in the mean, from the first fault to the end. */
@@ -29,7 +31,7 @@ const maxShare = 10;
 
 export interface SceneOptions {
   /** Whether Pontoon is killed in the middle of it. */
-  readonly isKilled?: boolean;
+  readonly isKilled?: boolean | undefined;
   /** How Pontoon is started; as it is shipped unless given. */
   readonly start?: (config: PontoonConfig) => Promise<Pontoon>;
   /** The entries of the registries, in place of their own. */
@@ -126,6 +128,11 @@ export class Scene {
     });
   }
 
+  /** Waits until a registry is in a state: `consul stale`. */
+  async state(wanted: string): Promise<void> {
+    await this.until(wanted, ({ states }) => states.includes(wanted), within.stale);
+  }
+
   /** Waits until guards hold so many. */
   async held(count: number, timeoutMs: number = within.back): Promise<void> {
     await this.until(`${count} are held`, ({ held }) => held === count, timeoutMs);
@@ -185,12 +192,17 @@ export class Scene {
  * A test of one fault; in the full matrix, and where `isKilled` says so, Pontoon is killed in the middle of it.
  * @param script ends when the world is well again
  */
-export function fault(title: string, options: () => SceneOptions, script: (scene: Scene) => Promise<void>): void {
+export function fault(
+  title: string,
+  script: (scene: Scene) => Promise<void>,
+  options = (): SceneOptions => ({}),
+): void {
   const variants = isFull ? [false, true] : [undefined];
   for (const variant of variants) {
     it(variant === true ? `${title}; Pontoon is killed in the middle` : title, async function () {
       this.timeout(600_000);
-      const scene = new Scene({ ...options(), ...(variant === undefined ? {} : { isKilled: variant }) });
+      const given = options();
+      const scene = new Scene({ ...given, isKilled: variant ?? given.isKilled });
       try {
         await script(scene);
         scene.check();

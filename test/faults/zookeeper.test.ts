@@ -12,68 +12,56 @@ describe('faults of ZooKeeper', () => {
   });
   after(() => zookeeper?.stop());
 
-  fault(
-    'ZooKeeper is wiped',
-    () => ({}),
-    async (scene) => {
-      const orders = await scene.fleet(zookeeper, 'orders', 12);
-      const pay = await scene.fleet(zookeeper, 'pay', 4);
-      const cart = await scene.fleet(zookeeper, 'cart', 1);
-      await scene.begin();
+  fault('ZooKeeper is wiped', async (scene) => {
+    const orders = await scene.fleet(zookeeper, 'orders', 12);
+    const pay = await scene.fleet(zookeeper, 'pay', 4);
+    const cart = await scene.fleet(zookeeper, 'cart', 1);
+    await scene.begin();
 
-      await scene.does('/dubbo is deleted; all providers live', () => zookeeper.wipe());
-      await scene.held(17);
-      await scene.middle();
-      // Longer than the hold: what it holds accepts.
-      await sleep(holdMs.registry + 5_000);
-      await scene.held(17);
-      await scene.gone(orders.die(2), within.dead);
-      await scene.gone(pay.die(1), within.dead);
+    await scene.does('/dubbo is deleted; all providers live', () => zookeeper.wipe());
+    await scene.held(17);
+    await scene.middle();
+    // Longer than the hold: what it holds accepts.
+    await sleep(holdMs.registry + 5_000);
+    await scene.held(17);
+    await scene.gone(orders.die(2), within.dead);
+    await scene.gone(pay.die(1), within.dead);
 
-      for (const fleet of [orders, pay, cart]) await fleet.registerAgain();
-      await scene.held(0);
-      await scene.flows();
-    },
-  );
+    for (const fleet of [orders, pay, cart]) await fleet.registerAgain();
+    await scene.held(0);
+    await scene.flows();
+  });
 
-  fault(
-    'ZooKeeper is restarted without its data',
-    () => ({}),
-    async (scene) => {
-      const orders = await scene.fleet(zookeeper, 'orders', 12);
-      const pay = await scene.fleet(zookeeper, 'pay', 4);
-      await scene.begin();
+  fault('ZooKeeper is restarted without its data', async (scene) => {
+    const orders = await scene.fleet(zookeeper, 'orders', 12);
+    const pay = await scene.fleet(zookeeper, 'pay', 4);
+    await scene.begin();
 
-      await scene.does('ZooKeeper is restarted without its data', () => zookeeper.loseData());
-      await scene.held(16);
-      await scene.middle();
-      await scene.gone(orders.die(3), within.dead);
+    await scene.does('ZooKeeper is restarted without its data', () => zookeeper.loseData());
+    await scene.held(16);
+    await scene.middle();
+    await scene.gone(orders.die(3), within.dead);
 
-      await orders.registerAgain();
-      await sleep(2_000);
-      await pay.registerAgain();
-      await scene.held(0);
-      await scene.flows();
-    },
-  );
+    await orders.registerAgain();
+    await sleep(2_000);
+    await pay.registerAgain();
+    await scene.held(0);
+    await scene.flows();
+  });
 
-  fault(
-    "Pontoon's session expires while half of the instances change",
-    () => ({}),
-    async (scene) => {
-      const orders = await scene.fleet(zookeeper, 'orders', 12);
-      const pay = await scene.fleet(zookeeper, 'pay', 4);
-      await scene.begin();
+  fault("Pontoon's session expires while half of the instances change", async (scene) => {
+    const orders = await scene.fleet(zookeeper, 'orders', 12);
+    const pay = await scene.fleet(zookeeper, 'pay', 4);
+    await scene.begin();
 
-      await scene.does('Pontoon is stopped, for twice its session', () => scene.pontoon.pause());
-      await orders.add(6);
-      const half = [await orders.remove(6), await pay.remove(2)];
-      await sleep(8_000);
-      await scene.does('Pontoon goes on', () => scene.pontoon.resume());
-      await scene.middle();
-      await scene.allThere(within.back);
-      for (const departure of half) await scene.gone(departure, within.back);
-      await scene.flows();
-    },
-  );
+    await scene.does('Pontoon is stopped, for twice its session', () => scene.pontoon.pause());
+    await orders.add(6);
+    const half = [await orders.remove(6), await pay.remove(2)];
+    await sleep(8_000);
+    await scene.does('Pontoon goes on', () => scene.pontoon.resume());
+    await scene.middle();
+    await scene.allThere(within.back);
+    for (const departure of half) await scene.gone(departure, within.back);
+    await scene.flows();
+  });
 });

@@ -10,8 +10,6 @@ import { Server, serverFolder } from '#test/servers/process.js';
 
 const program = fileURLToPath(new URL('../../src/cli/pontoon.js', import.meta.url));
 
-const ARGS = ['--enable-source-maps', program, 'run', '--config', 'pontoon.yaml'];
-
 /** The configuration, but for where it listens. */
 export interface PontoonConfig {
   readonly registries: readonly object[];
@@ -42,7 +40,6 @@ export class Pontoon extends Server {
     ports: { readonly admin: number; readonly xds: number },
     config: PontoonConfig,
     env: Readonly<Record<string, string>> = {},
-    within: readonly string[] = [],
   ) {
     const folder = serverFolder('pontoon');
     const url = `http://127.0.0.1:${ports.admin}`;
@@ -57,8 +54,8 @@ export class Pontoon extends Server {
     );
     super({
       name: 'Pontoon',
-      command: within[0] ?? process.execPath,
-      args: [...within, process.execPath, ...ARGS].slice(1),
+      command: process.execPath,
+      args: ['--enable-source-maps', program, 'run', '--config', 'pontoon.yaml'],
       folder,
       env,
       ready: () => httpOk(`${url}/healthz`),
@@ -97,15 +94,10 @@ export class Pontoon extends Server {
   }
 }
 
-/**
- * Starts Pontoon on free ports and waits until its API answers.
- * @param env further environment variables
- * @param within a command that becomes Pontoon: its arguments are followed by Pontoon's command
- */
+/** Starts Pontoon on free ports and waits until its API answers. @param env further environment variables */
 export async function startPontoon(
   config: PontoonConfig,
   env: Readonly<Record<string, string>> = {},
-  within: readonly string[] = [],
 ): Promise<Pontoon> {
-  return new Pontoon({ admin: await freePort(), xds: await freePort() }, config, env, within).start();
+  return new Pontoon({ admin: await freePort(), xds: await freePort() }, config, env).start();
 }

@@ -1,0 +1,47 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { requireServers } from '#test/servers/require.js';
+import { NacosRegistry } from './registries.js';
+import { fault, holdMs, within } from './scene.js';
+
+describe('faults of Nacos', () => {
+  let nacos: NacosRegistry;
+
+  before(async function () {
+    await requireServers(this, 'nacos2', 'istiod');
+    this.timeout(300_000);
+    nacos = await NacosRegistry.start();
+  });
+  after(() => nacos?.stop());
+
+  fault('Nacos is restarted empty', async (scene) => {
+    const orders = await scene.fleet(nacos, 'orders', 12);
+    const pay = await scene.fleet(nacos, 'pay', 4);
+    await scene.begin();
+
+    await scene.does('Nacos is restarted without its database', () => nacos.loseData());
+    await scene.held(16);
+    await scene.middle();
+    await sleep(holdMs.registry + 5_000);
+    await scene.gone(orders.die(2), within.dead);
+
+    await orders.registerAgain();
+    await pay.registerAgain();
+    await scene.held(0);
+    await scene.flows();
+  });
+
+  fault('Nacos is up and refuses', async (scene) => {
+    const orders = await scene.fleet(nacos, 'orders', 12);
+    await scene.fleet(nacos, 'pay', 4);
+    await scene.begin();
+
+    await scene.does('Nacos is restarted with authentication', () => nacos.refuse(true));
+    await scene.state('nacos stale');
+    await scene.middle();
+    await sleep(holdMs.registry);
+    await scene.does('Nacos is restarted without it', () => nacos.refuse(false));
+    await scene.state('nacos live');
+    await scene.gone(await orders.remove(2), within.back);
+    await scene.flows();
+  });
+});
