@@ -6,11 +6,13 @@ import { Catalog } from '#catalog/catalog.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { hostPortText, isSame } from '#config/fields.js';
 import type { Config } from '#config/schema.js';
+import { LocalCoordination } from '#coordination/local.js';
 import { Projection } from '#istio/projection.js';
 import { JournalFile } from '#journal/file.js';
 import { Journal } from '#journal/journal.js';
 import { reasonOf } from '#model/reason.js';
 import { XdsListener } from '#sinks/xds/server.js';
+import { Guarding } from './guarding.js';
 import { catalogSettings, Registries, type SourceChanges } from './registries.js';
 import { checkReloadable } from './reloadable.js';
 
@@ -51,8 +53,10 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
 
   const awaited = (): string[] => {
     if (isReady) return [];
-    const complete = new Set(catalog.views().flatMap((view) => (view.complete ? [view.registry] : [])));
-    return current.registries.filter(({ name, required }) => required && !complete.has(name)).map(({ name }) => name);
+    const known = new Set(catalog.views().flatMap((view) => (view.complete || view.isRestored ? [view.registry] : [])));
+    return current.registries
+      .filter(({ name, required }) => required && !known.has(name) && !guarding.isWaived(name))
+      .map(({ name }) => name);
   };
   const checkReady = (): void => {
     if (isReady || awaited().length > 0) return;
@@ -60,6 +64,8 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     for (const listener of listeners) listener.ready();
   };
   catalog.on('complete', checkReady);
+  const coordination = new LocalCoordination();
+  const guarding = new Guarding(catalog, { coordination, journal, log, waived: checkReady });
 
   const takeOver = async (next: Config): Promise<SourceChanges> => {
     if (isSame(current, next)) return { added: [], removed: [], restarted: [] };
@@ -89,7 +95,9 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     await Promise.all(listeners.map((listener) => listener.close()));
     await registries.stop();
     await admin?.close();
+    guarding.close();
     catalog.close();
+    await coordination.close();
     await file?.close();
   };
 
@@ -101,6 +109,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
       return registries.supervisors();
     },
     catalog,
+    guarding,
     projection,
     journal,
     listeners,

@@ -42,7 +42,9 @@ export class Registries {
   }
 
   /** Brings what runs in line with a configuration. Sources whose own keys are the same go on, with their connections. */
-  async apply(config: Pick<Config, 'registries' | 'policies' | 'networks' | 'istio'>): Promise<SourceChanges> {
+  async apply(
+    config: Pick<Config, 'registries' | 'policies' | 'networks' | 'istio' | 'guards'>,
+  ): Promise<SourceChanges> {
     const views = this.#catalog.configure(catalogSettings(config), registryPolicies(config));
     const before = new Map(this.#running);
     this.#running.clear();
@@ -60,6 +62,8 @@ export class Registries {
         fresh.push(supervisor);
       }
     }
+    // What another configuration of its source does not read is no loss.
+    for (const name of changes.restarted) this.#catalog.guard(name)?.excuse(true);
     // Two sources must not write one view.
     await Promise.all([...before.values()].map(({ supervisor }) => supervisor.stop()));
     for (const supervisor of fresh) supervisor.start();
@@ -86,9 +90,13 @@ export class Registries {
 }
 
 /** What the configuration says about mesh services. */
-export function catalogSettings({ istio, networks }: Pick<Config, 'istio' | 'networks'>): CatalogSettings {
+export function catalogSettings({
+  istio,
+  networks,
+  guards,
+}: Pick<Config, 'istio' | 'networks' | 'guards'>): CatalogSettings {
   const { namespace, exportTo, grace } = istio;
-  return { namespace, exportTo, grace, networks };
+  return { namespace, exportTo, grace, networks, guards };
 }
 
 /** What another configuration would do to the sources. */

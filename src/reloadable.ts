@@ -6,6 +6,7 @@ const fixed: readonly [string, (config: Config) => unknown][] = [
   ['istio.vip', ({ istio }) => istio.vip],
   ['admin', ({ admin }) => admin],
   ['state', ({ state }) => state],
+  ['coordination', ({ coordination }) => coordination],
   ['log', ({ log }) => log],
 ];
 

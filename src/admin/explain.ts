@@ -1,7 +1,9 @@
+import type { Held } from '#guard/hold.js';
 import { compareText, endpointPlace, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
 import { type Instance, type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
 import type { Step } from '#policy/trace.js';
+import { heldOf, heldText } from './guards.js';
 import { clients, type Parts } from './report.js';
 
 /** Why an instance is, or is not, where one looks for it. */
@@ -89,12 +91,13 @@ function explanation(parts: Parts, id: string, service: RegistryService, instanc
   steps.push(...meshSteps(parts, id));
   const contribution = catalog.contribution(id);
   const leftOut = new Map(contribution?.leftOut.map(({ record, reason }) => [record, reason]));
+  const held = heldOf(parts, service.key);
   const instances = service.instances
     .filter((one) => instance === undefined || isInstance(one, instance))
     .map((one) => ({
       id: one.id,
       address: placeOf(one),
-      steps: ofInstances.get(one.id) ?? [],
+      steps: [...guardSteps(held.get(one.id)), ...(ofInstances.get(one.id) ?? [])],
       outcome: leftOut.has(one.id)
         ? `gets no traffic: ${leftOut.get(one.id)}`
         : outcome(parts, service, contribution?.host, one),
@@ -109,13 +112,22 @@ function explanation(parts: Parts, id: string, service: RegistryService, instanc
   };
 }
 
-function registryStep({ supervisors, catalog }: Parts, { key, instances, rejected }: RegistryService): Step {
+function guardSteps(held: Held | undefined): Step[] {
+  if (held === undefined) return [];
+  return [{ step: 'guard', result: heldText(held), rule: `guards.${held.hold?.scope ?? ''}` }];
+}
+
+function registryStep({ supervisors, catalog }: Parts, { key, rejected }: RegistryService): Step {
   const status = supervisors.map((supervisor) => supervisor.status()).find(({ registry }) => registry === key.registry);
-  const unreadable = catalog.view(key.registry)?.unreadable.get(serviceId(key));
+  const view = catalog.view(key.registry);
+  const said = view?.said.get(serviceId(key));
+  const held = catalog.guard(key.registry)?.heldOf(serviceId(key)).size ?? 0;
+  const kept = held === 0 ? '' : `, ${held} more are held`;
+  const unreadable = view?.unreadable.get(serviceId(key));
   const doubt = unreadable === undefined ? '' : `, cannot be read now: ${reasonOf(unreadable)}`;
   return {
     step: 'registry',
-    result: `${instances.length} instances, ${rejected.length} records that cannot be used${doubt}`,
+    result: `${said?.instances.length ?? 0} instances${kept}, ${rejected.length} records that cannot be used${doubt}`,
     rule: `${key.registry} is ${status?.state ?? 'gone'}${status?.error === undefined ? '' : `: ${status.error}`}`,
   };
 }

@@ -25,6 +25,9 @@ export class Metrics {
   readonly #rejected = this.#bySource('rejected_records', 'Records of the registry that could not be used');
   readonly #leftOut = this.#bySource('left_out_instances', 'Instances that are known and get no traffic');
   readonly #dropped = this.#bySource('dropped_services', 'Services that the configuration leaves out');
+  readonly #held = this.#bySource('held_instances', 'Instances that guards keep in the mesh');
+  readonly #holds = this.#counter('source_holds_total', 'Holds that began', ['registry', 'type', 'scope']);
+  readonly #probes = this.#counter('probes_total', 'Instances that were asked whether they live', ['answer']);
   readonly #notes = this.#bySource('notes', 'Notes on records in use and on rules');
   readonly #alive = this.#bySource('last_success_timestamp_seconds', 'When the registry last gave a sign of life');
   readonly #errors = this.#counter('source_errors_total', 'Errors of the source', ['registry', 'type']);
@@ -69,6 +72,7 @@ export class Metrics {
   /** Everything in Prometheus's text format. */
   async text(): Promise<string> {
     this.#readSources();
+    this.#readProbes();
     this.#readMesh();
     this.#readClients();
     return this.#registry.metrics();
@@ -76,7 +80,7 @@ export class Metrics {
 
   #readSources(): void {
     // A registry may have gone with the last configuration.
-    for (const metric of [this.#state, ...this.#sourceGauges, this.#errors]) metric.reset();
+    for (const metric of [this.#state, ...this.#sourceGauges, this.#errors, this.#holds]) metric.reset();
     for (const report of registryReports(this.#parts)) {
       const labels = { registry: report.registry, type: report.type };
       for (const state of sourceStates) this.#state.set({ ...labels, state }, report.state === state ? 1 : 0);
@@ -84,11 +88,19 @@ export class Metrics {
       this.#instances.set(labels, report.instances);
       this.#rejected.set(labels, report.rejected);
       this.#leftOut.set(labels, report.leftOut);
+      this.#held.set(labels, report.held);
+      for (const scope of ['registry', 'service'] as const)
+        this.#holds.inc({ ...labels, scope }, this.#parts.guarding.begun(report.registry, scope));
       this.#dropped.set(labels, report.dropped);
       this.#notes.set(labels, report.notes);
       this.#alive.set(labels, seconds(report.aliveAt));
       this.#errors.inc(labels, report.errors);
     }
+  }
+
+  #readProbes(): void {
+    this.#probes.reset();
+    for (const [answer, count] of Object.entries(this.#parts.guarding.answers)) this.#probes.inc({ answer }, count);
   }
 
   #readMesh(): void {

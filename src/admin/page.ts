@@ -1,3 +1,4 @@
+import { guardsReport, type HoldReport } from './guards.js';
 import { clients, type Parts, registryReports, rejectedRecords, serviceSummaries } from './report.js';
 
 const maxRows = 500;
@@ -27,6 +28,7 @@ ${table(
     'State',
     'Services',
     'Instances',
+    'Held',
     'Left out',
     'Rejected',
     'Notes',
@@ -40,6 +42,7 @@ ${table(
     `<span class="${r.state}">${r.state}</span>`,
     count(r.services),
     count(r.instances),
+    r.held === 0 ? '0' : `<span class="stale">${count(r.held)}</span>`,
     count(r.leftOut),
     r.rejected === 0 ? '0' : link(`/api/v1/registries/${encodeURIComponent(r.registry)}/rejected`, String(r.rejected)),
     r.notes === 0 ? '0' : link(`/api/v1/registries/${encodeURIComponent(r.registry)}/notes`, String(r.notes)),
@@ -48,7 +51,7 @@ ${table(
     html(r.error ?? ''),
   ]),
 )}
-<h2>Services <small>${services.length} of ${parts.catalog.services.size}</small></h2>
+${held(parts)}<h2>Services <small>${services.length} of ${parts.catalog.services.size}</small></h2>
 <form><input name="q" value="${html(search)}" placeholder="part of a host" aria-label="part of a host"> <button>Search</button></form>
 ${table(
   ['Host', 'Ports', 'Endpoints', 'Registries', 'Namespace', 'VIP', 'Istio'],
@@ -110,6 +113,31 @@ ${table(
 )}
 </main>
 </html>
+`;
+}
+
+/** What guards hold, if anything. */
+function held(parts: Parts): string {
+  const { holds } = guardsReport(parts);
+  if (holds.length === 0) return '';
+  const said = (answers: HoldReport['instances'], wanted: string) =>
+    count(answers.filter(({ answer = 'not asked' }) => answer === wanted).length);
+  return `<h2>Held <small>a registry has lost these, and they stay in the mesh</small></h2>
+${table(
+  ['Registry', 'Service', 'Since', 'Ends', 'Instances', 'Accepted', 'Refused', 'No answer', 'Not asked', 'Why'],
+  holds.map(({ registry, service, since, left, instances, reason }) => [
+    link('/api/v1/guards', registry),
+    html(service?.name ?? ''),
+    ago(since),
+    left === 0 ? 'when most do not accept, or when it is released' : `in ${Math.ceil(left / 1000)} s`,
+    count(instances.length),
+    said(instances, 'accepted'),
+    said(instances, 'refused'),
+    said(instances, 'silent'),
+    said(instances, 'not asked'),
+    html(reason),
+  ]),
+)}
 `;
 }
 

@@ -67,7 +67,8 @@ function shadowCatalog({ catalog, config }: Parts, next: Config): Catalog {
   const settings = catalogSettings(next);
   const { vip } = next.istio;
   const vips = new VipAllocator(vip === 'off' ? [] : parseRanges(vip.ranges));
-  const shadow = new Catalog(settings, vips, catalog.services);
+  const empty = [...catalog.services.values()].map((service) => ({ service, left: undefined }));
+  const shadow = new Catalog(settings, vips, { registries: [], empty });
   const views = shadow.configure(settings, registryPolicies(next));
   for (const [index, registry] of next.registries.entries()) {
     const listing = views[index]?.listing();

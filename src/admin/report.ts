@@ -9,12 +9,14 @@ import { type Note, type Rejection, type ServiceKey, serviceId } from '#model/se
 import type { XdsListener } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
 import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
+import type { Guarding } from '../guarding.js';
 import type { SourceChanges } from '../registries.js';
 
 /** The running parts that the API, the page and the metrics look at. They only look. */
 export interface Parts {
   readonly config: Config;
   readonly catalog: Catalog;
+  readonly guarding: Guarding;
   readonly projection: Projection;
   readonly journal: Journal;
   readonly supervisors: readonly Supervisor[];
@@ -31,12 +33,16 @@ export interface RegistryReport extends SourceStatus {
   readonly required: boolean;
   /** Whether it was read completely since the start. */
   readonly complete: boolean;
+  /** Whether all that is known of it is from before the start: from the snapshot, or from another replica. */
+  readonly restored: boolean;
   readonly services: number;
   readonly instances: number;
   /** Records that could not be used. */
   readonly rejected: number;
   /** Instances that are known and get no traffic. */
   readonly leftOut: number;
+  /** Instances that are in the mesh although the registry lists them as usable no longer. */
+  readonly held: number;
   /** Services that the configuration leaves out. */
   readonly dropped: number;
   /** What people should know of records that are in use, and rules. */
@@ -56,10 +62,12 @@ export function registryReports(parts: Parts): RegistryReport[] {
       type: registry?.type ?? '',
       required: registry?.required ?? true,
       complete: view?.complete ?? false,
+      restored: (view?.isRestored ?? false) && !view?.complete,
       services: services.length,
       instances: services.reduce((sum, { instances }) => sum + instances.length, 0),
       rejected: view === undefined ? 0 : rejectedRecords(parts, view).length,
       leftOut: services.reduce((sum, { key }) => sum + (catalog.contribution(serviceId(key))?.leftOut.length ?? 0), 0),
+      held: catalog.guard(status.registry)?.held ?? 0,
       dropped: catalog.dropped().filter(({ registry }) => registry === status.registry).length,
       notes: services.reduce((sum, { notes = [] }) => sum + notes.length, 0),
     };

@@ -5,6 +5,7 @@ import { ConfigError, parseConfig } from '#config/load.js';
 import { istioYaml } from '#istio/yaml.js';
 import { reasonOf } from '#model/reason.js';
 import { explain } from './explain.js';
+import { guardsReport } from './guards.js';
 import { Metrics } from './metrics.js';
 import { statusPage } from './page.js';
 import { plan } from './plan.js';
@@ -61,8 +62,17 @@ const journalTexts = {
   },
 };
 
+interface ReleaseBody {
+  readonly registry: string;
+  readonly service?: string;
+}
+
+const releaseBody = {
+  body: { type: 'object', required: ['registry'], properties: { registry: text, service: text } },
+};
+
 /**
- * Serves the status page, the API, health and metrics. All of it only reads, but for the order to read the configuration anew.
+ * Serves the status page, the API, health and metrics. All of it only reads, but for what operators order: to read the configuration anew, to release.
  * @throws Error if the address cannot be listened on
  */
 export async function startAdmin({ parts, log }: { readonly parts: Parts; readonly log: Logger }): Promise<Admin> {
@@ -149,6 +159,23 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
       log.error({ reason: reasonOf(error) }, 'configuration cannot be taken over; it stays as it was');
       return reply.code(422).send({ error: reasonOf(error) });
     }
+  });
+  server.get('/api/v1/guards', async () => guardsReport(parts));
+  server.post<{ Body: ReleaseBody }>('/api/v1/guards/release', { schema: releaseBody }, async (request, reply) => {
+    const { registry, service } = request.body;
+    if (!parts.guarding.holds(registry, service))
+      return reply.code(404).send({
+        error: `nothing is held of ${service ?? 'the registry'} ${service === undefined ? registry : `in ${registry}`}`,
+      });
+    parts.guarding.release({ what: 'holds', registry, service });
+    return { released: true };
+  });
+  server.post<{ Body: ReleaseBody }>('/api/v1/start/release', { schema: releaseBody }, async (request, reply) => {
+    const { registry } = request.body;
+    if (!awaited().includes(registry))
+      return reply.code(404).send({ error: `nothing waits for a registry "${registry}"` });
+    parts.guarding.release({ what: 'start', registry });
+    return { released: true };
   });
   server.get<{ Querystring: Texts }>('/api/v1/explain', { schema: texts }, async (request, reply) => {
     const { q } = request.query;

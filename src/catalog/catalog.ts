@@ -1,12 +1,16 @@
 import { EventEmitter } from 'eventemitter3';
+import type { Guard, GuardSettings } from '#guard/guard.js';
+import type { Held, Hold } from '#guard/hold.js';
 import { compareText, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
 import { serviceId } from '#model/service.js';
 import type { Contribution, ContributionTrace, RegistryPolicy } from '#policy/contribution.js';
+import type { Known, KnownEmpty, KnownRegistry } from '#snapshot/known.js';
 import { type Cause, cause as causeNow } from '#sources/contract.js';
 import { Claims, hostsOf } from './claims.js';
 import { type MeshDefaults, merge } from './merge.js';
-import { RegistryView, type ViewChange } from './view.js';
+import { CatalogRegistry, type Made } from './registry.js';
+import type { RegistryView, ViewChange } from './view.js';
 import type { VipAllocator } from './vip.js';
 
 /** Which hosts changed, and why: once per registry change, however many services it touched. */
@@ -29,7 +33,27 @@ export interface RejectedService {
 export interface CatalogSettings extends MeshDefaults {
   /** How long a gone service stays, without endpoints, before it is deleted: ms. */
   readonly grace: number;
+  /** Nothing is held, unless given. */
+  readonly guards?: GuardSettings | undefined;
 }
+
+/** A hold of a registry began or ended. */
+export interface HoldEvent {
+  readonly registry: string;
+  readonly hold: Hold;
+  readonly event: 'begun' | 'ended';
+  /** For people. */
+  readonly text: string;
+}
+
+/** Instances that may live although their registry has lost them. */
+export interface Doubt {
+  readonly registry: string;
+  readonly guard: Guard;
+  readonly held: readonly Held[];
+}
+
+const unknown: Pick<Known, 'registries' | 'empty'> = { registries: [], empty: [] };
 
 /** ms. What time changes, changes in ticks of the wall clock, so that replicas agree and many changes are one. */
 const tick = 5_000;
@@ -38,13 +62,21 @@ const tick = 5_000;
  * Joins the registries' views into mesh services, one per host. The work of a change is proportional to the services that it touches.
  * The result depends on the views and their order in the configuration alone, never on the order of arrival.
  */
-export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [string] }> {
+export class Catalog extends EventEmitter<{
+  change: [CatalogChange];
+  complete: [string];
+  hold: [HoldEvent];
+  doubt: [Doubt];
+}> {
   readonly services: ReadonlyMap<string, MeshService>;
   readonly #services = new Map<string, MeshService>();
   #settings: CatalogSettings;
+  /** What is known from before the start, by name; taken up when the registry is configured first. */
+  readonly #known: Map<string, KnownRegistry>;
+  /** Services as they once were: an emptied one keeps their ports. */
   readonly #remembered: ReadonlyMap<string, MeshService>;
   readonly #vips: VipAllocator;
-  readonly #registries = new Map<string, { readonly view: RegistryView; readonly policy: RegistryPolicy }>();
+  readonly #registries = new Map<string, CatalogRegistry>();
   /** Service id → what it adds. */
   readonly #contributions = new Map<string, Contribution>();
   readonly #claims = new Claims((id) => this.#contributions.get(id));
@@ -54,15 +86,19 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   /** Services that the configuration leaves out. */
   readonly #dropped = new Map<string, RejectedService>();
   /** Hosts that nobody claims any more, until their grace has run out. */
-  readonly #gone = new Map<string, NodeJS.Timeout>();
+  readonly #gone = new Map<string, { readonly timer: NodeJS.Timeout; readonly until: number }>();
   /** Services that change by themselves: registry and when, in ms since 1970. */
   readonly #due = new Map<string, { readonly registry: string; readonly at: number }>();
   #ticking: NodeJS.Timeout | undefined;
+  /** From before the start: those that had no endpoints. */
+  #leaving: readonly KnownEmpty[];
 
-  /** @param remembered services as they once were: an emptied one keeps their ports */
-  constructor(settings: CatalogSettings, vips: VipAllocator, remembered: ReadonlyMap<string, MeshService> = new Map()) {
+  /** @param known what is known from before the start */
+  constructor(settings: CatalogSettings, vips: VipAllocator, known: Pick<Known, 'registries' | 'empty'> = unknown) {
     super();
-    this.#remembered = remembered;
+    this.#known = new Map(known.registries.map((registry) => [registry.name, registry]));
+    this.#remembered = new Map(known.empty.map(({ service }) => [service.host, service]));
+    this.#leaving = known.empty;
     this.services = this.#services;
     this.#settings = settings;
     this.#vips = vips;
@@ -86,13 +122,20 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     for (const policy of policies) {
       const { name, type } = policy.settings;
       const before = known.get(name);
-      const view = before?.policy.settings.type === type ? before.view : this.#newView(name);
-      this.#registries.set(name, { view, policy });
+      const isSame = before?.policy.settings.type === type;
+      const registry = isSame ? before : this.#newRegistry(policy);
+      registry.policy = policy;
+      this.#registries.set(name, registry);
+      if (isSame) known.delete(name);
     }
+    for (const { guard } of known.values()) guard?.close();
     const touched = new Set<string>();
     for (const registry of new Set([...known.keys(), ...this.#registries.keys()]))
       this.#recompute(registry, this.#idsOf(registry), touched);
+    for (const [name, registry] of this.#registries)
+      registry.rebase(settings.guards, this.#contributionsOf(name), lastTick());
     this.#rebuild(touched, '', causeNow('configuration'));
+    this.#restoreLeaving();
     this.#awaitTick();
     return this.views();
   }
@@ -105,6 +148,29 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   /** The registries' views, in the order of the configuration. */
   views(): RegistryView[] {
     return [...this.#registries.values()].map(({ view }) => view);
+  }
+
+  /** The guard of a registry; undefined if nothing guards it. */
+  guard(registry: string): Guard | undefined {
+    return this.#registries.get(registry)?.guard;
+  }
+
+  /** All that has to outlive this process. Registries of which not all is known are left out. */
+  known(): { readonly registries: readonly Omit<KnownRegistry, 'source'>[]; readonly empty: readonly KnownEmpty[] } {
+    const registries = [...this.#registries.values()].filter(({ view }) => view.complete || view.isRestored);
+    const now = performance.now();
+    const empty: KnownEmpty[] = [];
+    for (const service of this.#services.values()) {
+      if (service.endpoints.length > 0) continue;
+      const until = this.#gone.get(service.host)?.until;
+      empty.push({ service, left: until === undefined ? undefined : Math.max(0, Math.round(until - now)) });
+    }
+    return { registries: registries.map((registry) => registry.known()), empty };
+  }
+
+  /** All contributions, in no order. */
+  contributions(): Iterable<Contribution> {
+    return this.#contributions.values();
   }
 
   /** What a registry's service adds to its host; undefined if it is rejected as a whole. */
@@ -132,14 +198,23 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
 
   /** Ends all timers. */
   close(): void {
-    for (const timer of this.#gone.values()) clearTimeout(timer);
+    for (const { timer } of this.#gone.values()) clearTimeout(timer);
     this.#gone.clear();
+    for (const { guard } of this.#registries.values()) guard?.close();
     clearTimeout(this.#ticking);
   }
 
-  #apply({ registry, ids, cause }: ViewChange): void {
+  /** Takes over what a registry says. */
+  #apply(change: ViewChange): void {
+    const { registry, ids, cause } = change;
+    const before = (id: string) => this.#contributions.get(id);
+    const made = this.#registries.get(registry)?.settle(change, before, lastTick());
+    this.#rejoin(registry, ids, cause, made);
+  }
+
+  #rejoin(registry: string, ids: readonly string[], cause: Cause, made?: ReadonlyMap<string, Made>): void {
     const touched = new Set<string>();
-    this.#recompute(registry, ids, touched);
+    this.#recompute(registry, ids, touched, made);
     this.#rebuild(touched, registry, cause);
     this.#awaitTick();
   }
@@ -148,26 +223,47 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     if (this.#due.size > 0) this.#ticking ??= setTimeout(() => this.#tick(), tick - (Date.now() % tick)).unref();
   }
 
+  *#contributionsOf(registry: string): Iterable<Contribution> {
+    for (const contribution of this.#contributions.values())
+      if (contribution.key.registry === registry) yield contribution;
+  }
+
   #tick(): void {
     this.#ticking = undefined;
     const now = lastTick();
     for (const registry of this.#registries.keys()) {
       const ids = [...this.#due].filter(([, due]) => due.registry === registry && due.at <= now).map(([id]) => id);
-      this.#apply({ registry, ids, cause: causeNow('warm-up') });
+      this.#rejoin(registry, ids, causeNow('warm-up'));
     }
   }
 
-  /** A view that tells when it is complete for the first time. */
-  #newView(registry: string): RegistryView {
+  /** A registry whose changes are taken in while it is in the catalog, and that tells when it is complete for the first time. */
+  #newRegistry(policy: RegistryPolicy): CatalogRegistry {
+    const { name, type } = policy.settings;
+    const known = this.#known.get(name);
+    this.#known.delete(name);
     let announced = false;
-    const view = new RegistryView(registry, (change) => {
-      if (this.#registries.get(registry)?.view !== view) return;
-      this.#apply(change);
-      if (announced || !view.complete) return;
-      announced = true;
-      this.emit('complete', registry);
+    const isCurrent = (): boolean => this.#registries.get(name) === registry;
+    const registry: CatalogRegistry = new CatalogRegistry(policy, this.#settings.guards, {
+      listed: (change) => {
+        if (!isCurrent()) return;
+        this.#apply(change);
+        if (announced || !registry.view.complete) return;
+        announced = true;
+        this.emit('complete', name);
+      },
+      told: (hold, event, text) => this.emit('hold', { registry: name, hold, event, text }),
+      changed: (ids, why) => {
+        if (!isCurrent()) return;
+        registry.reguard(ids);
+        this.#rejoin(name, ids, causeNow(`guard: ${why}`));
+      },
+      ask: (held) => {
+        if (registry.guard !== undefined) this.emit('doubt', { registry: name, guard: registry.guard, held });
+      },
     });
-    return view;
+    if (known?.type === type) registry.restore(known);
+    return registry;
   }
 
   /** All that is or was known of a registry. */
@@ -180,10 +276,10 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
   }
 
   /** @param touched takes up the hosts that may change */
-  #recompute(registry: string, ids: readonly string[], touched: Set<string>): void {
+  #recompute(registry: string, ids: readonly string[], touched: Set<string>, made?: ReadonlyMap<string, Made>): void {
     for (const id of ids) {
       const before = hostsOf(this.#contributions.get(id));
-      const after = hostsOf(this.#contribute(registry, id));
+      const after = hostsOf(this.#contribute(registry, id, made?.get(id)));
       this.#claims.move(id, before, after);
       for (const host of [...before, ...after]) touched.add(host);
     }
@@ -191,28 +287,27 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     for (const host of [...touched]) for (const other of this.#claims.related(host)) touched.add(other);
   }
 
-  /** Computes what a service adds, if anything. */
-  #contribute(registry: string, id: string): Contribution | undefined {
+  /** What a service adds, if anything. @param made what the policies make of it, where that is known already */
+  #contribute(name: string, id: string, made?: Made): Contribution | undefined {
     this.#contributions.delete(id);
     this.#failed.delete(id);
     this.#dropped.delete(id);
     this.#due.delete(id);
-    const { view, policy } = this.#registries.get(registry) ?? {};
-    const service = view?.services.get(id);
-    if (service === undefined || policy === undefined) return undefined;
-    try {
-      const contribution = policy.contribution(service, lastTick());
-      if ('dropped' in contribution) {
-        this.#dropped.set(id, { id, registry, reason: `left out by ${contribution.dropped}` });
-        return undefined;
-      }
-      this.#contributions.set(id, contribution);
-      if (contribution.until !== undefined) this.#due.set(id, { registry, at: contribution.until });
-      return contribution;
-    } catch (error) {
-      this.#failed.set(id, { id, registry, reason: reasonOf(error) });
+    const registry = this.#registries.get(name);
+    const service = registry?.view.services.get(id);
+    if (service === undefined || registry === undefined) return undefined;
+    const result = made ?? registry.make(service, lastTick());
+    if ('error' in result) {
+      this.#failed.set(id, { id, registry: name, reason: reasonOf(result.error) });
       return undefined;
     }
+    if ('dropped' in result) {
+      this.#dropped.set(id, { id, registry: name, reason: `left out by ${result.dropped}` });
+      return undefined;
+    }
+    this.#contributions.set(id, result);
+    if (result.until !== undefined) this.#due.set(id, { registry: name, at: result.until });
+    return result;
   }
 
   #rebuild(touched: ReadonlySet<string>, registry: string, cause: Cause): void {
@@ -235,7 +330,7 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
     const known = this.#services.get(host);
     const [first, ...others] = this.#holders(host);
     if (first !== undefined) {
-      clearTimeout(this.#gone.get(host));
+      clearTimeout(this.#gone.get(host)?.timer);
       this.#gone.delete(host);
       const vips = this.#vips.addresses(host);
       const before = known ?? this.#remembered.get(host);
@@ -249,8 +344,7 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
         unreachable: [],
         origins: [],
       });
-      if (!this.#gone.has(host))
-        this.#gone.set(host, setTimeout(() => this.#forget(host), this.#settings.grace).unref());
+      if (!this.#gone.has(host)) this.#forgetAfter(host, this.#settings.grace);
     }
   }
 
@@ -263,6 +357,26 @@ export class Catalog extends EventEmitter<{ change: [CatalogChange]; complete: [
         losers.map((loser) => collision(host, loser, holders[0])),
       );
     return holders;
+  }
+
+  /** @param grace ms */
+  #forgetAfter(host: string, grace: number): void {
+    const timer = setTimeout(() => this.#forget(host), grace).unref();
+    this.#gone.set(host, { timer, until: performance.now() + grace });
+  }
+
+  /** Services that were gone before the start, and whose grace goes on. */
+  #restoreLeaving(): void {
+    const leaving = this.#leaving.filter(
+      ({ service: { host }, left }) => left !== undefined && !this.#services.has(host),
+    );
+    this.#leaving = [];
+    for (const { service, left = 0 } of leaving) {
+      this.#services.set(service.host, service);
+      this.#forgetAfter(service.host, Math.min(left, this.#settings.grace));
+    }
+    const hosts = leaving.map(({ service }) => service.host);
+    if (hosts.length > 0) this.#change(new Set([...hosts, ...this.#vips.change(hosts, [])]), '', causeNow('snapshot'));
   }
 
   #forget(host: string): void {

@@ -6,19 +6,26 @@ import type { Cause, Listing } from '#sources/contract.js';
 export interface ViewChange {
   readonly registry: string;
   readonly ids: readonly string[];
+  /** Whether it comes of a complete listing. */
+  readonly isListing: boolean;
   readonly cause: Cause;
 }
 
 /**
- * What one registry says, as last known. Written by its source only. What becomes of it is told to the listener; reading it never waits.
+ * What one registry says, as last known, and what of it counts. Its source writes what is said, the catalog decides what counts. Reading it never waits.
  */
 export class RegistryView {
   readonly registry: string;
+  /** As the registry says them. */
+  readonly said = new Map<string, RegistryService>();
+  /** As they are in the mesh: what a guard holds is among them. */
   readonly services = new Map<string, RegistryService>();
   /** Services, or names of services, that exist and cannot be read now; their last known content is in `services`, if there was any. */
   readonly unreadable = new Map<string, Error>();
   /** Whether a complete listing was committed since the start. */
   complete = false;
+  /** Whether anything is known of it from before the start. */
+  isRestored = false;
   readonly #changed: (change: ViewChange) => void;
   /** What was touched since the open listing was begun, if one is open. A new listing replaces one that was dropped. */
   #touched: Set<string> | undefined;
@@ -26,6 +33,22 @@ export class RegistryView {
   constructor(registry: string, changed: (change: ViewChange) => void) {
     this.registry = registry;
     this.#changed = changed;
+  }
+
+  /** Takes up services as they were before the start. */
+  restore(services: readonly RegistryService[]): void {
+    this.isRestored = true;
+    for (const service of services) {
+      const id = serviceId(service.key);
+      this.said.set(id, service);
+      this.services.set(id, service);
+    }
+  }
+
+  /** What of a service counts from now on. */
+  settle(id: string, service: RegistryService | undefined): void {
+    if (service === undefined) this.services.delete(id);
+    else this.services.set(id, service);
   }
 
   listing(): Listing {
@@ -42,18 +65,18 @@ export class RegistryView {
         for (const [id, service] of listed) {
           if (touched.has(id) || touched.has(nameId(service.key))) continue;
           this.#readable(service.key);
-          if (isDeepStrictEqual(this.services.get(id), service)) continue;
-          this.services.set(id, service);
+          if (isDeepStrictEqual(this.said.get(id), service)) continue;
+          this.said.set(id, service);
           ids.push(id);
         }
-        for (const [id, { key }] of this.services) {
+        for (const [id, { key }] of this.said) {
           if (touched.has(id) || touched.has(nameId(key)) || listed.has(id)) continue;
-          this.services.delete(id);
+          this.said.delete(id);
           ids.push(id);
         }
         for (const id of this.unreadable.keys()) if (!touched.has(id)) this.unreadable.delete(id);
         this.complete = true;
-        this.#changed({ registry: this.registry, ids, cause });
+        this.#changed({ registry: this.registry, ids, isListing: true, cause });
       },
     };
   }
@@ -61,11 +84,11 @@ export class RegistryView {
   update(changed: readonly RegistryService[], removed: readonly ServiceKey[], cause: Cause): void {
     const keys = [...changed.map(({ key }) => key), ...removed];
     const ids = keys.map(serviceId);
-    for (const service of changed) this.services.set(serviceId(service.key), service);
-    for (const key of removed) this.services.delete(serviceId(key));
+    for (const service of changed) this.said.set(serviceId(service.key), service);
+    for (const key of removed) this.said.delete(serviceId(key));
     for (const key of keys) this.#readable(key);
     for (const id of ids) this.#touched?.add(id);
-    this.#changed({ registry: this.registry, ids, cause });
+    this.#changed({ registry: this.registry, ids, isListing: false, cause });
   }
 
   setUnreadable(key: ServiceKey | ServiceName, error: Error): void {

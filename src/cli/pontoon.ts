@@ -6,6 +6,7 @@ import { explain } from './explain.js';
 import { inspect } from './inspect.js';
 import { journal } from './journal.js';
 import { plan } from './plan.js';
+import { release } from './release.js';
 import { reload } from './reload.js';
 import { run } from './run.js';
 import { schema } from './schema.js';
@@ -77,6 +78,11 @@ program
 asking('reload', 'let a running Pontoon read its configuration anew; exits with 1 if it cannot be taken over').action(
   command(reload),
 );
+asking('release', 'end what guards hold, at once and in all replicas; exits with 1 if nothing is held')
+  .argument('<registry>', 'its name in the configuration')
+  .argument('[service]', 'name of a service; everything that is held of the registry unless given')
+  .option('--start', 'instead: let a first start go on without this registry')
+  .action(command(release));
 program
   .command('schema')
   .description("print the configuration's JSON Schema, for editors")

@@ -17,6 +17,9 @@ export interface JournalQuery {
   readonly limit?: number | undefined;
 }
 
+/** How the causes begin of what guards change by themselves. */
+const guardCause = 'guard: ';
+
 /** Entries that are kept, and changes of endpoints in them. */
 const longest = 10_000;
 const mostEndpoints = 200_000;
@@ -85,6 +88,7 @@ export class Journal {
       if (left !== undefined) return left.reason;
     }
     if (cause === 'configuration') return 'by the configuration';
+    if (cause.startsWith(guardCause)) return cause;
     const registries = [...new Set(origins.map(({ registry }) => registry))];
     const holds = registries.filter((registry) => this.#holds(registry, service, ids));
     if (holds.length > 0)

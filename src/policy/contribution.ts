@@ -44,6 +44,8 @@ export interface Contribution {
   readonly protocol: Protocol;
   /** Those that get traffic, sorted by {@link endpointKey}. */
   readonly endpoints: readonly Endpoint[];
+  /** The instances behind the endpoints. */
+  readonly usable: readonly Instance[];
   /** Instances that are known and get no traffic, with the reason. */
   readonly leftOut: readonly Rejection[];
   /** What could not be used: metadata that can be no label, a malformed locality, a policy that failed. */
@@ -153,6 +155,7 @@ export class RegistryPolicy {
       ports: portClaims(service, spoken),
       protocol: protocol?.value ?? kind.protocol,
       endpoints: made.endpoints,
+      usable: made.usable,
       leftOut: made.leftOut,
       unused,
       until: made.until,
@@ -161,6 +164,7 @@ export class RegistryPolicy {
 
   #endpoints(service: RegistryService, { kind, scope, verdict, spoken, now, trace }: EndpointsContext) {
     const endpoints: Endpoint[] = [];
+    const usable: Instance[] = [];
     const leftOut: Rejection[] = [];
     const unused: Rejection[] = [];
     /** Rules that failed, each with how often: one rule may fail on all instances. */
@@ -193,13 +197,16 @@ export class RegistryPolicy {
       }
       const key = endpointKey(made.endpoint);
       if (keys.has(key)) leave('another instance is dialled at this address and port');
-      else endpoints.push(made.endpoint);
+      else {
+        endpoints.push(made.endpoint);
+        usable.push(instance);
+      }
       keys.add(key);
       if (made.until !== undefined) until = Math.min(made.until, until ?? made.until);
     }
     for (const [rule, count] of failed) unused.push(failure(`${count} of ${service.instances.length} instances`, rule));
     endpoints.sort((a, b) => compareText(endpointKey(a), endpointKey(b)));
-    return { endpoints, leftOut, unused, until };
+    return { endpoints, usable, leftOut, unused, until };
   }
 
   #hostRule(kind: string): string {

@@ -36,3 +36,11 @@ export function health(status: string): Health {
 export function isKnownStatus(status: string): boolean {
   return healthOf.has(status);
 }
+
+/** States that a failed health check leaves. Anything else that takes an instance out was said in so many words. */
+const failing: ReadonlySet<string> = new Set(['DOWN', 'critical', 'unhealthy']);
+
+/** Whether the state may be a mistake of the registry, as a disappearance may be. */
+export function isFailing(status: string): boolean {
+  return failing.has(status);
+}

@@ -29,6 +29,8 @@ export interface KnownRegistry {
   readonly name: string;
   /** The adapter's type: a registry of another type is another one. */
   readonly type: string;
+  /** Fingerprint of the keys of its source: what another configuration does not read is no loss. */
+  readonly source: string;
   readonly services: readonly RegistryService[];
   readonly holds: readonly KnownHold[];
 }

@@ -187,7 +187,7 @@ export class Supervisor {
       const consequence = state.kind === 'stale' ? 'what is known stays' : 'nothing is known of it yet';
       this.#options.log.warn({ state: state.kind, reason }, `source cannot read its registry; ${consequence}`);
     } else if (news)
-      this.#options.log.info({ state: state.kind, services: this.#options.view.services.size }, 'source state');
+      this.#options.log.info({ state: state.kind, services: this.#options.view.said.size }, 'source state');
   }
 
   #watch(): void {

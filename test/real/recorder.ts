@@ -11,7 +11,7 @@ export class Recorder implements SourceOutput {
     this.causes.push(cause.what);
     this.fewest = Math.min(this.fewest, this.services.size);
   });
-  readonly services = this.#view.services;
+  readonly services = this.#view.said;
   readonly unreadables = this.#view.unreadable;
   readonly states: SourceState[] = [];
   readonly causes: string[] = [];

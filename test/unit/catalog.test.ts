@@ -75,7 +75,7 @@ describe('catalog', () => {
     const listing = view.listing();
     view.setUnreadable({ registry: 'r', namespace: '', name: 'orders' }, new Error('no'));
     listing.commit(cause('test'));
-    expect([...view.services.keys()]).to.deep.equal(['r///orders/1', 'r///orders/2']);
+    expect([...view.said.keys()]).to.deep.equal(['r///orders/1', 'r///orders/2']);
     expect([...view.unreadable.keys()]).to.deep.equal(['r//*/orders/*']);
     view.update(versions.slice(0, 1), [], cause('test'));
     expect([...view.unreadable.keys()]).to.deep.equal([]);

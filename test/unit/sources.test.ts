@@ -38,7 +38,7 @@ describe('supervisor', () => {
     await until('the first error', () => supervisor.status().error === 'wrong password');
     expect(supervisor.status().state).to.equal('failed');
     await until('the second error', () => supervisor.status().state === 'stale');
-    expect(view.services.size).to.equal(1);
+    expect(view.said.size).to.equal(1);
     await until('that it is live again', () => supervisor.status().state === 'live');
     expect(supervisor.status()).to.include({ runs: 3, errors: 2, error: undefined });
     await supervisor.stop();

@@ -156,7 +156,7 @@ describe('ZooKeeper source with real Dubbo applications', function () {
         await reading.sees(GREETER, { '/': [`dubbo://${young.address}`] });
       });
     });
-    expect(reading.view.services.size).to.equal(1);
+    expect(reading.view.said.size).to.equal(1);
   });
 
   it('loses a killed provider when its session ends, and has it back when it is started again', async () => {

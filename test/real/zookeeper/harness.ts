@@ -40,7 +40,7 @@ export class Reading {
   }
 
   services(interfaceName: string): RegistryService[] {
-    return [...this.view.services.values()].filter(({ key }) => key.name === interfaceName);
+    return [...this.view.said.values()].filter(({ key }) => key.name === interfaceName);
   }
 
   /** Waits until an interface is as expected. */

@@ -122,7 +122,7 @@ describe('ZooKeeper source with persistent nodes', function () {
       await reading.is('live');
       const cpu = process.cpuUsage();
       const start = performance.now();
-      const noted = () => [...reading.view.services.values()].filter(({ notes }) => notes?.length === 9).length;
+      const noted = () => [...reading.view.said.values()].filter(({ notes }) => notes?.length === 9).length;
       await until('all noted', () => noted() === interfaces.length, 110_000, 500);
       const { user, system } = process.cpuUsage(cpu);
       const seconds = (performance.now() - start) / 1000;

@@ -78,7 +78,7 @@ describe('ZooKeeper source with 40,000 watches', function () {
     console.log(
       `      ${interfaces} interfaces listed in ${took} ms with ${requests} requests, longest stall ${Math.round(longest)} ms`,
     );
-    expect(reading.view.services.size).to.equal(interfaces);
+    expect(reading.view.said.size).to.equal(interfaces);
     expect(await watches()).to.be.at.least(watched * interfaces);
     // One for each watch, and few others: nothing is asked twice.
     expect(requests).to.be.below((watched + 1) * interfaces);
@@ -111,7 +111,7 @@ describe('ZooKeeper source with 40,000 watches', function () {
     await reading.is('live', 40_000);
     expect(reading.status.runs).to.equal(1);
     expect(reading.changes).to.deep.equal([]);
-    expect(reading.view.services.size).to.equal(interfaces);
+    expect(reading.view.said.size).to.equal(interfaces);
     await until('all watches', async () => (await watches()) >= watched * interfaces);
     for (const index of [0, 6_000, interfaces - 1]) {
       await writer.create(provider(index, 2));

@@ -59,7 +59,7 @@ describe('ZooKeeper source', function () {
   });
 
   it('is live and empty where there is no root yet', () => {
-    expect(reading.view.services.size).to.equal(0);
+    expect(reading.view.said.size).to.equal(0);
     expect(reading.view.complete).to.equal(true);
   });
 

@@ -1,0 +1,128 @@
+import { Guard, type GuardOutput, type GuardSettings } from '#guard/guard.js';
+import { withHeld } from '#guard/hold.js';
+import { type Instance, instancePlace, type RegistryService, serviceId } from '#model/service.js';
+import type { Contribution, LeftOut, RegistryPolicy } from '#policy/contribution.js';
+import type { KnownRegistry } from '#snapshot/known.js';
+import { RegistryView, type ViewChange } from './view.js';
+
+/** What the policies make of a service, or why they can't. */
+export type Made = Contribution | LeftOut | { readonly error: unknown };
+
+/** What a registry in the catalog needs of it. */
+export interface RegistryOutput extends GuardOutput {
+  readonly listed: (change: ViewChange) => void;
+}
+
+/** One registry in the catalog: what it says, what its guard lets through, and the policies that this goes through. */
+export class CatalogRegistry {
+  readonly view: RegistryView;
+  policy: RegistryPolicy;
+  readonly guard: Guard | undefined;
+  /** Of services of which something is held: the instances that get traffic by what the registry says. */
+  readonly #usable = new Map<string, readonly Instance[]>();
+
+  /** @param known what is known from before the start */
+  constructor(policy: RegistryPolicy, guards: GuardSettings | undefined, output: RegistryOutput) {
+    const { name } = policy.settings;
+    this.policy = policy;
+    this.guard = guards && new Guard(guards, output);
+    this.view = new RegistryView(name, output.listed);
+  }
+
+  /** Takes up what is known from before the start: until the registry lists them, the services are as they were. */
+  restore({ services, holds }: Pick<KnownRegistry, 'services' | 'holds'>): void {
+    const { view, guard } = this;
+    view.restore(services);
+    guard?.restore(holds, view.services);
+    for (const [id, service] of view.services) {
+      const held = guard?.heldOf(id);
+      if (held === undefined || held.size === 0) continue;
+      const instances = service.instances.filter((instance) => !held.has(instancePlace(instance)));
+      view.said.set(id, { ...service, instances });
+    }
+  }
+
+  /** What the policies make of a service as it is in the mesh. @param now ms since 1970, in coarse ticks */
+  make(service: RegistryService, now: number): Made {
+    try {
+      return this.policy.contribution(service, now);
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  /**
+   * Takes over what the registry says of some services.
+   * @param before what a service adds to the mesh until now
+   * @param now ms since 1970, in coarse ticks
+   * @returns what the policies make of those that are in the mesh as they were said
+   */
+  settle(
+    { ids, isListing }: Pick<ViewChange, 'ids' | 'isListing'>,
+    before: (id: string) => Contribution | undefined,
+    now: number,
+  ): ReadonlyMap<string, Made> {
+    const { view, guard } = this;
+    const made = new Map<string, Made>();
+    if (guard !== undefined) {
+      const changes = ids.map((id) => {
+        const said = view.said.get(id);
+        const result = said && this.make(said, now);
+        if (result !== undefined) made.set(id, result);
+        const usable = this.#usable.get(id) ?? before(id)?.usable ?? [];
+        return { id, said, before: usable, after: usableOf(result) };
+      });
+      guard.change(changes);
+      if (isListing) guard.excuse(false);
+      for (const { id, after } of changes) this.#note(id, after);
+    }
+    this.reguard(ids);
+    for (const id of made.keys()) if (view.services.get(id) !== view.said.get(id)) made.delete(id);
+    return made;
+  }
+
+  /** Something else of these services is held now. */
+  reguard(ids: readonly string[]): void {
+    const { view, guard } = this;
+    for (const id of ids) {
+      const said = view.said.get(id);
+      const held = guard?.heldOf(id);
+      view.settle(id, held === undefined ? said : withHeld(said, view.services.get(id), held));
+      if (held === undefined || held.size === 0) this.#usable.delete(id);
+      else if (!this.#usable.has(id)) this.#note(id, usableOf(said && this.make(said, Date.now())));
+    }
+  }
+
+  /** Other policies: what falls by them is no fall. @param contributions of all services of the registry */
+  rebase(guards: GuardSettings | undefined, contributions: Iterable<Contribution>, now: number): void {
+    const { guard, view } = this;
+    if (guard === undefined || guards === undefined) return;
+    let count = 0;
+    for (const { key, usable } of contributions) {
+      const id = serviceId(key);
+      if (guard.heldOf(id).size === 0) {
+        count += usable.length;
+        continue;
+      }
+      const said = view.said.get(id);
+      const after = usableOf(said && this.make(said, now));
+      this.#usable.set(id, after);
+      count += after.length;
+    }
+    guard.rebase(guards, count);
+  }
+
+  /** The services as they are in the mesh, for what outlives this process. */
+  known(): Omit<KnownRegistry, 'source'> {
+    const { name, type } = this.policy.settings;
+    return { name, type, services: [...this.view.services.values()], holds: this.guard?.known() ?? [] };
+  }
+
+  #note(id: string, usable: readonly Instance[]): void {
+    if ((this.guard?.heldOf(id).size ?? 0) > 0) this.#usable.set(id, usable);
+  }
+}
+
+function usableOf(made: Made | undefined): readonly Instance[] {
+  return made !== undefined && 'usable' in made ? made.usable : [];
+}

@@ -1,0 +1,86 @@
+import { type Instance, instancePlace, type RegistryService } from '#model/service.js';
+import type { Answer } from '#probe/prober.js';
+
+/** A fall that is held: of a whole registry, or of one service. */
+export interface Hold {
+  readonly scope: 'registry' | 'service';
+  /** The id of the service, of a hold of one service. */
+  readonly service: string | undefined;
+  /** ms since 1970, for people. */
+  readonly since: number;
+  /** Monotonic ms. */
+  readonly until: number;
+  readonly reason: string;
+  readonly instances: Set<Held>;
+}
+
+/** An instance that was usable, and that its registry does not list as usable any more. */
+export interface Held {
+  /** The id of its service. */
+  readonly service: string;
+  /** Of the instance, within its service. */
+  readonly place: string;
+  /** As it was when it was last usable. */
+  readonly instance: Instance;
+  /** `gone`, or the status that its registry gives it. */
+  why: string;
+  /** What holds it in the mesh, or would if it accepts a connection; undefined while nothing does. */
+  hold: Hold | undefined;
+  /** What it said when it was last asked, and when: ms since 1970. */
+  answer?: Answer;
+  askedAt?: number;
+}
+
+/** Instances by service and place. */
+export class InstanceMap {
+  readonly #byService = new Map<string, Map<string, Held>>();
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** By place; empty if there is none of the service. */
+  of(service: string): ReadonlyMap<string, Held> {
+    return this.#byService.get(service) ?? new Map();
+  }
+
+  has(held: Held): boolean {
+    return this.of(held.service).get(held.place) === held;
+  }
+
+  services(): string[] {
+    return [...this.#byService.keys()];
+  }
+
+  all(): Held[] {
+    return [...this.#byService.values()].flatMap((places) => [...places.values()]);
+  }
+
+  set(held: Held): void {
+    const places = this.#byService.get(held.service) ?? new Map<string, Held>();
+    if (!places.has(held.place)) this.#size++;
+    this.#byService.set(held.service, places.set(held.place, held));
+  }
+
+  /** @returns whether it was there */
+  delete({ service, place }: Pick<Held, 'service' | 'place'>): boolean {
+    const places = this.#byService.get(service);
+    if (places?.delete(place) !== true) return false;
+    if (places.size === 0) this.#byService.delete(service);
+    this.#size--;
+    return true;
+  }
+}
+
+/** A service as its registry says it, with what is held of it. @param known as it was, for one that its registry has no more */
+export function withHeld(
+  said: RegistryService | undefined,
+  known: RegistryService | undefined,
+  held: ReadonlyMap<string, Held>,
+): RegistryService | undefined {
+  const base = said ?? known;
+  if (base === undefined || held.size === 0) return said;
+  const listed = (said?.instances ?? []).filter((instance) => !held.has(instancePlace(instance)));
+  return { ...base, instances: [...listed, ...[...held.values()].map(({ instance }) => instance)] };
+}

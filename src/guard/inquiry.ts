@@ -1,0 +1,143 @@
+import type { Answer, Endpoint, Prober } from '#probe/prober.js';
+import type { Guard } from './guard.js';
+import type { Held } from './hold.js';
+
+/** Where an instance is dialled, and in which network. */
+export interface Dialled {
+  /** All ports of the instance. */
+  readonly endpoints: readonly Endpoint[];
+  readonly network: string;
+}
+
+/** What an inquiry has to know of the mesh. */
+export interface InquiryScope {
+  /** How the mesh dials an instance that is, or was, in it. */
+  dialled(registry: string, held: Held): Dialled;
+  /** Some endpoints in a network that nobody holds. */
+  witnesses(network: string): readonly Endpoint[];
+}
+
+/** What instances said, since the start. */
+export type AnswerCounts = Readonly<Record<Answer, number>>;
+
+/** ms between two questions to one instance: one that refuses, and any other. */
+const soon = 2_000;
+const later = 10_000;
+/** So many refusals in a row are a verdict. */
+const wanted = 3;
+/** Questions that are begun at a time, and ms until the next ones: at most 200 a second. */
+const batch = 20;
+const beat = 100;
+/** Questions that wait for an answer at a time. */
+const most = 64;
+/** ms for which a network counts as reachable after something there accepted, or as not reachable after nothing did. */
+const memory = 30_000;
+const shortMemory = 5_000;
+
+interface Question {
+  readonly guard: Guard;
+  readonly registry: string;
+  readonly held: Held;
+  refusals: number;
+  /** Monotonic ms. */
+  at: number;
+}
+
+/**
+ * Asks held instances themselves, by TCP, in rounds: one that refuses is asked three times, 2 s apart, any other again after 10 s. Refusing is a verdict only
+ * while something else in its network accepts: else a firewall may be speaking.
+ */
+export class Inquiry {
+  readonly #prober: Prober;
+  readonly #scope: InquiryScope;
+  /** In the order of their times: first asked now, then those that refused, then the others. */
+  readonly #queues: readonly [Question[], Question[], Question[]] = [[], [], []];
+  /** Network → when something in it accepted last; and when everything that was asked did not. */
+  readonly #accepted = new Map<string, number>();
+  readonly #silent = new Map<string, number>();
+  readonly #counts: Record<Answer, number> = { accepted: 0, refused: 0, silent: 0 };
+  #timer: NodeJS.Timeout | undefined;
+  #asking = 0;
+
+  constructor(prober: Prober, scope: InquiryScope) {
+    this.#prober = prober;
+    this.#scope = scope;
+  }
+
+  get counts(): AnswerCounts {
+    return this.#counts;
+  }
+
+  ask(guard: Guard, registry: string, held: readonly Held[]): void {
+    for (const one of held) this.#queues[0].push({ guard, registry, held: one, refusals: 0, at: 0 });
+    this.#wind(0);
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    for (const queue of this.#queues) queue.length = 0;
+    this.#prober.close();
+  }
+
+  #wind(pause: number): void {
+    this.#timer ??= setTimeout(() => this.#beat(), pause).unref();
+  }
+
+  #beat(): void {
+    this.#timer = undefined;
+    const now = performance.now();
+    let begun = 0;
+    for (const queue of this.#queues)
+      while (begun < batch && this.#asking < most && (queue[0]?.at ?? Number.POSITIVE_INFINITY) <= now) {
+        begun++;
+        void this.#question(queue.shift() as Question);
+      }
+    if (this.#queues.some((queue) => queue.length > 0)) this.#wind(beat);
+  }
+
+  async #question(question: Question): Promise<void> {
+    const { guard, registry, held } = question;
+    if (!guard.isWanted(held)) return;
+    this.#asking++;
+    const { endpoints, network } = this.#scope.dialled(registry, held);
+    const answer = await this.#answer(endpoints);
+    const isDead = answer === 'refused' && question.refusals + 1 >= wanted && (await this.#isReachable(network, held));
+    this.#asking--;
+    this.#counts[answer]++;
+    if (answer === 'accepted') this.#accepted.set(network, performance.now());
+    question.refusals = answer === 'refused' ? question.refusals + 1 : 0;
+    guard.answered(held, answer, isDead);
+    if (!guard.isWanted(held)) return;
+    const isSoon = answer === 'refused' && question.refusals < wanted;
+    question.at = performance.now() + (isSoon ? soon : later);
+    this.#queues[isSoon ? 1 : 2].push(question);
+    this.#wind(beat);
+  }
+
+  /** It lives if any of its ports accepts, and is dead only if all refuse. */
+  async #answer(endpoints: readonly Endpoint[]): Promise<Answer> {
+    let answer: Answer = endpoints.length === 0 ? 'silent' : 'refused';
+    for (const endpoint of endpoints) {
+      const one = await this.#prober.ask(endpoint);
+      if (one === 'accepted') return one;
+      if (one === 'silent') answer = one;
+    }
+    return answer;
+  }
+
+  async #isReachable(network: string, { instance }: Held): Promise<boolean> {
+    const isWithin = (times: ReadonlyMap<string, number>, length: number): boolean =>
+      performance.now() - (times.get(network) ?? Number.NEGATIVE_INFINITY) < length;
+    if (isWithin(this.#accepted, memory)) return true;
+    if (isWithin(this.#silent, shortMemory)) return false;
+    for (const witness of this.#scope.witnesses(network)) {
+      const isItself =
+        witness.address === instance.address && instance.ports.some(({ number }) => number === witness.port);
+      if (isItself || (await this.#prober.ask(witness)) !== 'accepted') continue;
+      this.#accepted.set(network, performance.now());
+      return true;
+    }
+    this.#silent.set(network, performance.now());
+    return false;
+  }
+}

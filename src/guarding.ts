@@ -1,0 +1,95 @@
+import type { Logger } from 'pino';
+import type { Catalog } from '#catalog/catalog.js';
+import { inquiryScope } from '#catalog/dialling.js';
+import type { Coordination } from '#coordination/contract.js';
+import { type AnswerCounts, Inquiry } from '#guard/inquiry.js';
+import { type Release, Releases } from '#guard/releases.js';
+import type { Journal } from '#journal/journal.js';
+import { Prober } from '#probe/prober.js';
+
+/** Connections that are opened at a time. */
+const concurrency = 64;
+
+/** The catalog's guards at work: what they doubt is asked, what they do is told, what operators release ends. */
+export class Guarding {
+  readonly #inquiry: Inquiry;
+  readonly #releases: Releases;
+  readonly #catalog: Catalog;
+  readonly #begun = new Map<string, number>();
+  /** Registries that a first start waits for no longer. */
+  readonly #waived = new Set<string>();
+
+  /** @param waived hears when a first start waits for one registry less */
+  constructor(
+    catalog: Catalog,
+    {
+      coordination,
+      journal,
+      log,
+      waived,
+    }: {
+      readonly coordination: Coordination;
+      readonly journal: Journal;
+      readonly log: Logger;
+      readonly waived: () => void;
+    },
+  ) {
+    this.#catalog = catalog;
+    this.#inquiry = new Inquiry(new Prober({ concurrency }), inquiryScope(catalog));
+    catalog.on('doubt', ({ guard, registry, held }) => this.#inquiry.ask(guard, registry, held));
+    catalog.on('hold', ({ registry, hold, event, text }) => {
+      const { scope, service } = hold;
+      const key = `${registry} ${scope}`;
+      if (event === 'begun') this.#begun.set(key, (this.#begun.get(key) ?? 0) + 1);
+      const of = service === undefined ? {} : { service };
+      const message = event === 'begun' ? 'guard holds what a registry has lost' : 'a hold ended';
+      log[event === 'begun' ? 'warn' : 'info']({ registry, ...of, reason: text }, message);
+      journal.note(registry, `guard of the ${scope}`, `${event === 'begun' ? 'hold' : 'hold ended'}: ${text}`);
+    });
+    this.#releases = new Releases(coordination, ({ what, registry, service }, before) => {
+      log.warn({ registry, service }, what === 'start' ? 'not waited for, by an operator' : 'holds released');
+      if (what === 'holds')
+        catalog.guard(registry)?.release((id) => service === undefined || nameOf(id) === service, before);
+      // What an operator said of an earlier start says nothing of this one.
+      else if (before === Number.POSITIVE_INFINITY) {
+        this.#waived.add(registry);
+        waived();
+      }
+    });
+  }
+
+  /** What instances that were asked have said since the start. */
+  get answers(): AnswerCounts {
+    return this.#inquiry.counts;
+  }
+
+  /** How many holds have begun since the start. */
+  begun(registry: string, scope: 'registry' | 'service'): number {
+    return this.#begun.get(`${registry} ${scope}`) ?? 0;
+  }
+
+  isWaived(registry: string): boolean {
+    return this.#waived.has(registry);
+  }
+
+  release(release: Release): void {
+    this.#releases.release(release);
+  }
+
+  /** Whether something of a registry is held, or of its services of a name. */
+  holds(registry: string, service: string | undefined): boolean {
+    const holds = this.#catalog.guard(registry)?.holds() ?? [];
+    return holds.some(({ instances }) =>
+      [...instances].some((held) => service === undefined || nameOf(held.service) === service),
+    );
+  }
+
+  close(): void {
+    this.#inquiry.close();
+  }
+}
+
+/** The name in a service's id. */
+function nameOf(id: string): string {
+  return decodeURIComponent(id.split('/')[3] ?? '');
+}
