@@ -21,6 +21,9 @@ export class CatalogRegistry {
   /** Of services of which something is held: the instances that get traffic by what the registry says. */
   readonly #usable = new Map<string, readonly Instance[]>();
 
+  /** Services that their registry has no more, as they were, while what went with them may come back. */
+  readonly #former = new Map<string, RegistryService>();
+
   /** @param known what is known from before the start */
   constructor(policy: RegistryPolicy, guards: GuardSettings | undefined, output: RegistryOutput) {
     const { name } = policy.settings;
@@ -75,6 +78,7 @@ export class CatalogRegistry {
       guard.change(changes);
       if (isListing) guard.excuse(false);
       for (const { id, after } of changes) this.#note(id, after);
+      this.#remember(guard, ids);
     }
     this.reguard(ids);
     for (const id of made.keys()) if (view.services.get(id) !== view.said.get(id)) made.delete(id);
@@ -87,7 +91,7 @@ export class CatalogRegistry {
     for (const id of ids) {
       const said = view.said.get(id);
       const held = guard?.heldOf(id);
-      view.settle(id, held === undefined ? said : withHeld(said, view.services.get(id), held));
+      view.settle(id, held === undefined ? said : withHeld(said, view.services.get(id) ?? this.#former.get(id), held));
       if (held === undefined || held.size === 0) this.#usable.delete(id);
       else if (!this.#usable.has(id)) this.#note(id, usableOf(said && this.make(said, Date.now())));
     }
@@ -116,6 +120,14 @@ export class CatalogRegistry {
   known(): Omit<KnownRegistry, 'source'> {
     const { name, type } = this.policy.settings;
     return { name, type, services: [...this.view.services.values()], holds: this.guard?.known() ?? [] };
+  }
+
+  #remember(guard: Guard, ids: readonly string[]): void {
+    for (const id of this.#former.keys()) if (!guard.remembers(id)) this.#former.delete(id);
+    for (const id of ids) {
+      const known = this.view.services.get(id);
+      if (known !== undefined && guard.remembers(id)) this.#former.set(id, known);
+    }
   }
 
   #note(id: string, usable: readonly Instance[]): void {
