@@ -19,6 +19,8 @@ export interface Loss {
   readonly at: number;
   readonly host: string;
   readonly endpoint: string;
+  /** ms until it was there again; infinite while it is not. */
+  length: number;
 }
 
 /** What is looked at. */
@@ -52,7 +54,8 @@ export class Observer {
   readonly #begun = performance.now();
   readonly #version = new Map<string, string>();
   readonly #seen = new Set<string>();
-  #missing = new Set<string>();
+  /** `host endpoint` of what is away now. */
+  readonly #missing = new Map<string, Loss>();
   readonly #widths: number[];
   readonly #cpu = new Cpu();
   #printed = '';
@@ -122,17 +125,27 @@ export class Observer {
 
   /** What is away is written down once, until it is back. */
   #compare(): void {
-    const before = this.#missing;
-    this.#missing = new Set();
-    for (const [host, living] of this.#watched.living())
-      for (const endpoint of living) {
-        const key = `${host} ${endpoint}`;
-        if (this.endpoints.get(host)?.has(endpoint)) this.#seen.add(key);
-        else if (this.#seen.has(key)) {
-          this.#missing.add(key);
-          if (!before.has(key)) this.losses.push({ at: this.#now, host, endpoint });
-        }
+    const living = [...this.#watched.living()].flatMap(([host, endpoints]) => endpoints.map((each) => [host, each]));
+    const away = new Set<string>();
+    for (const [host = '', endpoint = ''] of living) {
+      const key = `${host} ${endpoint}`;
+      if (this.endpoints.get(host)?.has(endpoint)) this.#seen.add(key);
+      else if (this.#seen.has(key)) {
+        away.add(key);
+        if (!this.#missing.has(key))
+          this.#lose(key, { at: this.#now, host, endpoint, length: Number.POSITIVE_INFINITY });
       }
+    }
+    for (const [key, loss] of this.#missing)
+      if (!away.has(key)) {
+        loss.length = this.#now - loss.at;
+        this.#missing.delete(key);
+      }
+  }
+
+  #lose(key: string, loss: Loss): void {
+    this.losses.push(loss);
+    this.#missing.set(key, loss);
   }
 
   async #ask(): Promise<void> {
