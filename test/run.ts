@@ -54,7 +54,7 @@ function allSuites(): Suite[] {
     { ...suite('unit-node24', 'unit', ['node24']), node: 'node24' },
     ...folders.map((folder) => suite(folder, `real/${folder}`, needsOf(folder))),
     suite('e2e', 'e2e', EVERYTHING),
-    suite('faults', 'faults', EVERYTHING),
+    suite('faults', 'faults', [...EVERYTHING, 'libfaketime']),
   ].filter(({ files }) => files.length > 0);
 }
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { requireServers } from '#test/servers/require.js';
 import { ConsulRegistry } from './registries.js';
-import { fault, holdMs, within } from './scene.js';
+import { blinks, fault, holdMs, within } from './scene.js';
 
 describe('faults of Consul', () => {
   let consul: ConsulRegistry;
@@ -30,38 +30,47 @@ describe('faults of Consul', () => {
     await scene.flows();
   });
 
-  fault("Consul's index has fallen after a restore", async (scene) => {
-    const orders = await scene.fleet(consul, 'orders', 6);
-    const cart = await scene.fleet(consul, 'cart', 1);
-    await scene.begin();
-    const old = await consul.snapshot();
-    const pay = await scene.fleet(consul, 'pay', 8);
-    await orders.add(6);
-    await scene.allThere(within.plain);
+  fault(
+    "Consul's index has fallen after a restore",
+    async (scene) => {
+      const orders = await scene.fleet(consul, 'orders', 6);
+      const pay = await scene.fleet(consul, 'pay', 0);
+      const cart = await scene.fleet(consul, 'cart', 1);
+      await scene.begin();
+      const old = await consul.snapshot();
+      await pay.add(8);
+      await orders.add(6);
+      await scene.allThere(within.plain);
 
-    await scene.does('a snapshot from before `pay` is restored; all live', () => consul.restore(old));
-    await scene.held(14);
-    await scene.middle();
-    await sleep(holdMs.registry + 5_000);
-    await scene.gone(pay.die(2), within.dead);
+      await scene.does('a snapshot from before `pay` is restored; all live', () => consul.restore(old));
+      await scene.held(14);
+      await scene.middle();
+      await sleep(holdMs.registry + 5_000);
+      await scene.gone(pay.die(2), within.dead);
 
-    for (const fleet of [orders, pay, cart]) await fleet.registerAgain();
-    await scene.held(0);
-    await scene.flows();
-  });
+      for (const fleet of [orders, pay, cart]) await fleet.registerAgain();
+      await scene.held(0);
+      await scene.flows();
+    },
+    blinks,
+  );
 
-  fault('Consul begins anew with nothing, and its instances come back one by one', async (scene) => {
-    const orders = await scene.fleet(consul, 'orders', 12);
-    const pay = await scene.fleet(consul, 'pay', 4);
-    await scene.begin();
+  fault(
+    'Consul begins anew with nothing, and its instances come back one by one',
+    async (scene) => {
+      const orders = await scene.fleet(consul, 'orders', 12);
+      const pay = await scene.fleet(consul, 'pay', 4);
+      await scene.begin();
 
-    await scene.does('Consul is restarted without its data', () => consul.loseData());
-    await scene.held(16);
-    await scene.middle();
-    await orders.registerAgain();
-    await sleep(2_000);
-    await pay.registerAgain();
-    await scene.held(0);
-    await scene.flows();
-  });
+      await scene.does('Consul is restarted without its data', () => consul.loseData());
+      await scene.held(16);
+      await scene.middle();
+      await orders.registerAgain();
+      await sleep(2_000);
+      await pay.registerAgain();
+      await scene.held(0);
+      await scene.flows();
+    },
+    blinks,
+  );
 });

@@ -16,6 +16,8 @@ export class Fleet {
   readonly #registry: FaultRegistry;
   readonly #note: (text: string) => void;
   #workloads: readonly Workload[] = [];
+  /** They live, and are not registered any more. */
+  #left: readonly Workload[] = [];
 
   /** @param note hears what is done, for the table */
   constructor(registry: FaultRegistry, service: string, note: (text: string) => void) {
@@ -75,8 +77,17 @@ export class Fleet {
     return this.#departure(leaving);
   }
 
+  /** All deregister and live on. */
+  async leave(): Promise<Departure> {
+    this.#note('all deregister and live on');
+    const leaving = this.#take(this.#workloads.length);
+    this.#left = [...this.#left, ...leaving];
+    await Promise.all(leaving.map(({ port }) => this.#registry.deregister(this.service, port)));
+    return this.#departure(leaving);
+  }
+
   end(): void {
-    for (const workload of this.#take(this.#workloads.length)) workload.die();
+    for (const workload of [...this.#take(this.#workloads.length), ...this.#left]) workload.die();
   }
 
   #take(count: number): readonly Workload[] {

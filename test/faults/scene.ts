@@ -29,6 +29,9 @@ export const within = {
 /** Per cent of a core that Pontoon may use in the mean, from the first fault to the end. */
 const maxShare = 10;
 
+/** Where a registry loses one service after the other: see {@link SceneOptions.blinkMs}. */
+export const blinks = (): SceneOptions => ({ blinkMs: 2_000 });
+
 export interface SceneOptions {
   /** Whether Pontoon is killed in the middle of it. */
   readonly isKilled?: boolean | undefined;
@@ -204,13 +207,13 @@ export class Scene {
 export function fault(
   title: string,
   script: (scene: Scene) => Promise<void>,
-  options = (): SceneOptions => ({}),
+  options: () => SceneOptions | Promise<SceneOptions> = () => ({}),
 ): void {
   const variants = isFull ? [false, true] : [undefined];
   for (const variant of variants) {
     it(variant === true ? `${title}; Pontoon is killed in the middle` : title, async function () {
       this.timeout(600_000);
-      const given = options();
+      const given = await options();
       const scene = new Scene({ ...given, isKilled: variant ?? given.isKilled });
       try {
         await script(scene);

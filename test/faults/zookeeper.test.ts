@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { requireServers } from '#test/servers/require.js';
 import { ZooKeeperRegistry } from './registries.js';
-import { fault, holdMs, within } from './scene.js';
+import { blinks, fault, holdMs, within } from './scene.js';
 
 describe('faults of ZooKeeper', () => {
   let zookeeper: ZooKeeperRegistry;
@@ -34,7 +34,7 @@ describe('faults of ZooKeeper', () => {
       await scene.held(0);
       await scene.flows();
     },
-    () => ({ blinkMs: 2_000 }),
+    blinks,
   );
 
   fault('ZooKeeper is restarted without its data', async (scene) => {
