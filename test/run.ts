@@ -33,6 +33,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   consul: ['consul'],
   eureka: ['eureka', 'springcloud'],
   file: [],
+  snapshot: [],
   istio: ['istiod', 'istio-validator', 'envoy'],
 };
 const EVERYTHING = [...new Set([...Object.values(NEEDS).flat(), 'envoy'])];

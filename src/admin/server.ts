@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { RegistryView } from '#catalog/view.js';
 import { ConfigError, parseConfig } from '#config/load.js';
 import { istioYaml } from '#istio/yaml.js';
+import { isLoopback } from '#model/address.js';
 import { reasonOf } from '#model/reason.js';
 import { explain } from './explain.js';
 import { guardsReport } from './guards.js';
@@ -24,8 +25,6 @@ export interface Admin {
   readonly url: string;
   close(): Promise<void>;
 }
-
-const loopback = /^(localhost|127(\.\d+){3}|\[?::1\]?)$/;
 
 /** The parameters that questions may have, each once. */
 interface Texts {
@@ -82,9 +81,9 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
 
   // A page of another site must not read this through a name of its own that it points here.
   const { host, port } = config.admin.listen;
-  if (loopback.test(host))
+  if (isLoopback(host))
     server.addHook('onRequest', async (request, reply) => {
-      if (!loopback.test(request.hostname))
+      if (!isLoopback(request.hostname))
         await reply.code(403).send({ error: `ask for localhost, not ${request.hostname}` });
     });
   server.addHook('onSend', async (_request, reply) => {
@@ -134,7 +133,7 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
   server.addHook('onRequest', async (request, reply) => {
     if (request.method !== 'POST') return;
     const { origin, host: own } = request.headers;
-    if (!loopback.test(request.ip.replace(/^::ffff:/, '')))
+    if (!isLoopback(request.ip.replace(/^::ffff:/, '')))
       await reply.code(403).send({ error: 'only from this machine: run pontoon there' });
     else if (origin !== undefined && origin !== `http://${own}`)
       await reply.code(403).send({ error: `not for pages of ${origin}` });

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { version } from '../version.js';
 import { command } from './api.js';
 import { explain } from './explain.js';
 import { inspect } from './inspect.js';
@@ -11,10 +11,6 @@ import { reload } from './reload.js';
 import { run } from './run.js';
 import { schema } from './schema.js';
 import { validate } from './validate.js';
-
-const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
 
 const program = new Command('pontoon')
   .description('Bridges service registries (Eureka, Nacos, ZooKeeper/Dubbo, Consul, files) into Istio')

@@ -93,7 +93,9 @@ export class Guard {
 
   /** Another configuration: what falls by that is no fall. @param count usable instances now */
   rebase(settings: GuardSettings, count: number): void {
+    const { probe } = this.#settings;
     this.#settings = settings;
+    if (probe !== settings.probe) this.#ask(this.#held.all());
     this.#window = new PeakWindow(settings.registry.window, count);
     this.#windows.clear();
     for (const held of this.#gone.all()) this.#gone.delete(held);
@@ -113,6 +115,7 @@ export class Guard {
 
   /** Whether an instance is still worth asking. */
   isWanted(held: Held): boolean {
+    if (this.#settings.probe === 'off') return false;
     return (
       this.#held.has(held) || (this.#gone.has(held) && held.hold !== undefined && this.holds().includes(held.hold))
     );
@@ -163,7 +166,7 @@ export class Guard {
       if (hold.instances.size === 0) continue;
       if (scope === 'registry') this.#registryHold = hold;
       else if (service !== undefined) this.#serviceHolds.set(service, hold);
-      this.#output.ask([...hold.instances]);
+      this.#ask([...hold.instances]);
     }
     this.#keepLooking();
   }
@@ -224,7 +227,7 @@ export class Guard {
     for (const hold of begun)
       this.#output.told(hold, 'begun', `${hold.reason}: ${hold.instances.size} instances are held`);
     const kept = lost.flatMap(({ service, place }) => this.#held.of(service).get(place) ?? []);
-    this.#output.ask([...kept, ...begun.flatMap((hold) => this.#candidates(hold, now))]);
+    this.#ask([...kept, ...begun.flatMap((hold) => this.#candidates(hold, now))]);
   }
 
   #isDeep(scope: Hold['scope'], window: PeakWindow, now: number): boolean {
@@ -258,6 +261,10 @@ export class Guard {
     const found = gone.filter((held) => (this.#goneAt.get(held) ?? 0) >= now - window && held.hold === undefined);
     for (const held of found) held.hold = hold;
     return found;
+  }
+
+  #ask(held: readonly Held[]): void {
+    if (this.#settings.probe === 'tcp' && held.length > 0) this.#output.ask(held);
   }
 
   #hold(held: Held): void {

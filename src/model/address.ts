@@ -53,6 +53,11 @@ export function parsePort(input: unknown): number {
   return number;
 }
 
+/** Whether a host is this very machine: `localhost`, 127.0.0.0/8 or ::1, in brackets or not. */
+export function isLoopback(host: string): boolean {
+  return /^(localhost|127(\.\d+){3}|\[?::1\]?)$/.test(host);
+}
+
 /** At most 100 characters of what was found, for messages. */
 export function short(text: string): string {
   return text.length <= 100 ? text : `${text.slice(0, 97)}...`;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { Clock } from '#test/servers/clock.js';
-import { Disk } from '#test/servers/disk.js';
+import { SmallDisk } from '#test/servers/disk.js';
 import { startPontoon } from '#test/servers/pontoon.js';
 import { until } from '#test/servers/probes.js';
 import { requireServers } from '#test/servers/require.js';
@@ -13,17 +13,20 @@ import { fault, holdMs, within } from './scene.js';
 describe("faults of Pontoon's machine", () => {
   let zookeeper: ZooKeeperRegistry;
   let clock: Clock;
-  let disk: Disk | undefined;
+  let disk: SmallDisk | undefined;
 
   before(async function () {
     await requireServers(this, 'zookeeper', 'istiod', 'libfaketime');
     zookeeper = await ZooKeeperRegistry.start();
   });
-  afterEach(() => disk?.stop());
+  afterEach(async () => {
+    await disk?.close();
+    disk = undefined;
+  });
   after(() => zookeeper?.stop());
 
   const onSmallDisk = async () => {
-    disk = await Disk.mount('512k');
+    disk = await SmallDisk.mount(512 * 1024);
     return { config: { state: { directory: disk.path } }, isKilled: true };
   };
 
@@ -49,7 +52,7 @@ describe("faults of Pontoon's machine", () => {
       await scene.held(0);
 
       const before = statSync(snapshot).mtimeMs;
-      await scene.does('there is room again', () => small.clear());
+      await scene.does('there is room again', () => small.empty());
       await scene.flows();
       await until('a newer snapshot', () => statSync(snapshot).mtimeMs > before, within.back);
     },

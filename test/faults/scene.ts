@@ -98,6 +98,21 @@ export class Scene {
     this.#observer.share();
   }
 
+  /** Starts another istiod in the place of the first: it has nothing but what Pontoon gives it. */
+  async newIstiod(): Promise<void> {
+    await this.does('istiod is killed', () => this.istiod.kill());
+    await this.does('istiod is started again', () => this.istiod.start());
+  }
+
+  get istiod(): Istiod {
+    return started(this.#istiod);
+  }
+
+  /** Where Pontoon keeps what outlives it. */
+  get stateDirectory(): string {
+    return String((this.#config.state as { directory: string }).directory);
+  }
+
   get pontoon(): Pontoon {
     return started(this.#pontoon);
   }
