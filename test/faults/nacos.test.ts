@@ -21,8 +21,8 @@ describe('faults of Nacos', () => {
     await scene.does('Nacos is restarted without its database', () => nacos.loseData());
     await scene.held(16);
     await scene.middle();
-    await sleep(holdMs.registry + 5_000);
     await scene.gone(orders.die(2), within.dead);
+    await scene.outlasts();
 
     await orders.registerAgain();
     await pay.registerAgain();

@@ -12,7 +12,7 @@ import type { FaultRegistry } from './registries.js';
 export const isFull = process.env.PONTOON_FAULTS === 'full';
 
 /** ms: how long the guards of a scene hold, of a registry and of a service. */
-export const holdMs = isFull ? { registry: 30_000, service: 20_000 } : { registry: 10_000, service: 8_000 };
+export const holdMs = isFull ? { registry: 30_000, service: 20_000 } : { registry: 8_000, service: 8_000 };
 
 /** Within how many ms what is said here has to happen, on a busy machine. */
 export const within = {
@@ -54,6 +54,8 @@ export class Scene {
   readonly #registries = new Set<FaultRegistry>();
   readonly #config: PontoonConfig;
   readonly #delays: number[] = [];
+  /** When {@link held} saw what it waited for. */
+  #heldAt = 0;
   #pontoon: Pontoon | undefined;
   #istiod: Istiod | undefined;
   #observer: Observer | undefined;
@@ -93,7 +95,7 @@ export class Scene {
     });
     await this.#observer.start();
     await this.allThere(within.back);
-    // The first snapshot, and the start's own work.
+    // The start's own work.
     await sleep(3_000);
     this.#observer.share();
   }
@@ -156,6 +158,13 @@ export class Scene {
   /** Waits until guards hold so many. */
   async held(count: number, timeoutMs: number = within.back): Promise<void> {
     await this.until(`${count} are held`, ({ held }) => held === count, timeoutMs);
+    this.#heldAt = performance.now();
+  }
+
+  /** Waits until the time of the registry's hold is well over, as of when {@link held} saw it. */
+  async outlasts(): Promise<void> {
+    await sleep(Math.max(0, this.#heldAt + holdMs.registry + 3_000 - performance.now()));
+    this.observer.note(`longer than the hold of ${holdMs.registry / 1_000} s`);
   }
 
   /** Waits until istiod has none of them; they have so many ms from when they left. */

@@ -25,6 +25,9 @@ describe('faults of the start', () => {
     zookeeper = await ZooKeeperRegistry.start();
     consul = await ConsulRegistry.start();
   });
+  beforeEach(async () => {
+    if (!zookeeper.server.running) await zookeeper.up();
+  });
   after(async () => {
     await zookeeper?.stop();
     await consul?.stop();
@@ -109,6 +112,7 @@ describe('faults of the start', () => {
       await scene.begin();
       expect(releasedAfter, 'ms until it was released').to.be.above(5_000);
       await scene.middle();
+      await sleep(5_000);
       await scene.gone(await orders.remove(1), within.plain);
       await scene.flows();
     },

@@ -24,7 +24,6 @@ describe('faults of ZooKeeper', () => {
       await scene.does('/dubbo is deleted; all providers live', () => zookeeper.wipe());
       await scene.held(17);
       await scene.middle();
-      // Longer than the hold: what it holds accepts.
       await sleep(holdMs.registry + 5_000);
       await scene.held(17);
       await scene.gone(orders.die(2), within.dead);
