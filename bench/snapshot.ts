@@ -17,6 +17,7 @@ const known: Known = {
     {
       name: 'nacos-bj',
       type: 'nacos',
+      source: '0',
       services: Array.from({ length: services }, (_, index) => ({
         key: { registry: 'nacos-bj', namespace: 'prod', group: 'DEFAULT_GROUP', name: `service-${index}`, version: '' },
         kind: 'nacos',

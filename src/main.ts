@@ -6,13 +6,14 @@ import { Catalog } from '#catalog/catalog.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { hostPortText, isSame } from '#config/fields.js';
 import type { Config } from '#config/schema.js';
-import { LocalCoordination } from '#coordination/local.js';
+import { openCoordination } from '#coordination/coordination.js';
 import { Projection } from '#istio/projection.js';
 import { JournalFile } from '#journal/file.js';
 import { Journal } from '#journal/journal.js';
 import { reasonOf } from '#model/reason.js';
 import { XdsListener } from '#sinks/xds/server.js';
 import { Guarding } from './guarding.js';
+import { Keeping } from './keeping.js';
 import { catalogSettings, Registries, type SourceChanges } from './registries.js';
 import { checkReloadable } from './reloadable.js';
 
@@ -38,9 +39,14 @@ export interface Pontoon {
  */
 export async function startPontoon(config: Config, log: Logger, reread = (): Config => config): Promise<Pontoon> {
   const { istio, state } = config;
-  if (state.directory !== undefined) makeWritable(state.directory);
+  let current = config;
+  let isReady = false;
+  if (state.directory !== undefined) prepare(state.directory, log);
   const vips = new VipAllocator(istio.vip === 'off' ? [] : parseRanges(istio.vip.ranges));
-  const catalog = new Catalog(catalogSettings(config), vips);
+  const known = () => (isReady ? registries.known() : undefined);
+  const keeping = new Keeping(state, known, log);
+  const remembered = await keeping.remembered();
+  const catalog = new Catalog(catalogSettings(config), vips, remembered);
   const projection = new Projection(catalog);
   const file = state.directory === undefined ? undefined : new JournalFile(state.directory, log);
   const journal = new Journal(catalog, file);
@@ -48,14 +54,12 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     journal.note(registry, 'source', 'error' in source ? `${source.kind}: ${reasonOf(source.error)}` : source.kind),
   );
   const listeners = istio.xds.map(({ listen }) => new XdsListener(projection, { ...listen, log }));
-  let current = config;
-  let isReady = false;
-
   const awaited = (): string[] => {
     if (isReady) return [];
-    const known = new Set(catalog.views().flatMap((view) => (view.complete || view.isRestored ? [view.registry] : [])));
+    const views = catalog.views().filter((view) => view.complete || view.isRestored);
+    const there = new Set(views.map(({ registry }) => registry));
     return current.registries
-      .filter(({ name, required }) => required && !known.has(name) && !guarding.isWaived(name))
+      .filter(({ name, required }) => required && !there.has(name) && !guarding.isWaived(name))
       .map(({ name }) => name);
   };
   const checkReady = (): void => {
@@ -64,7 +68,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     for (const listener of listeners) listener.ready();
   };
   catalog.on('complete', checkReady);
-  const coordination = new LocalCoordination();
+  const coordination = openCoordination(config.coordination, { log, registries: config.registries });
   const guarding = new Guarding(catalog, { coordination, journal, log, waived: checkReady });
 
   const takeOver = async (next: Config): Promise<SourceChanges> => {
@@ -94,6 +98,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   const stop = async (): Promise<void> => {
     await Promise.all(listeners.map((listener) => listener.close()));
     await registries.stop();
+    await keeping.close();
     await admin?.close();
     guarding.close();
     catalog.close();
@@ -110,9 +115,12 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     },
     catalog,
     guarding,
+    keeping,
+    coordination,
     projection,
     journal,
     listeners,
+    known,
     awaited,
     reload: async () => reload(reread()),
   };
@@ -120,7 +128,9 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     const ports = await Promise.all(listeners.map((listener) => listener.listen()));
     const xds = istio.xds.map(({ listen: { host } }, index) => hostPortText({ host, port: ports[index] ?? 0 }));
     admin = await startAdmin({ parts, log });
-    await registries.apply(config);
+    await registries.apply(config, remembered);
+    checkReady();
+    await keeping.start(catalog);
     return { adminUrl: admin.url, xds, reload, stop };
   } catch (error) {
     await stop();
@@ -128,11 +138,16 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   }
 }
 
-function makeWritable(directory: string): void {
+/** @throws Error if there is no such directory and none can be made; one that cannot be written now may hold a good snapshot */
+function prepare(directory: string, log: Logger): void {
   try {
     mkdirSync(directory, { recursive: true });
+  } catch (error) {
+    throw new Error(`state.directory: ${directory} cannot be made: ${reasonOf(error)}`, { cause: error });
+  }
+  try {
     accessSync(directory, constants.W_OK);
   } catch (error) {
-    throw new Error(`state.directory: ${directory} cannot be written: ${reasonOf(error)}`, { cause: error });
+    log.error({ reason: reasonOf(error) }, 'state.directory cannot be written: a restart will not know what changes');
   }
 }

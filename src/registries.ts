@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import { adapters } from '#adapters/index.js';
 import type { Catalog, CatalogSettings } from '#catalog/catalog.js';
@@ -6,6 +7,7 @@ import { isSame, nameFilter } from '#config/fields.js';
 import type { Config, RegistryConfig } from '#config/schema.js';
 import { RegistryPolicy } from '#policy/contribution.js';
 import { PolicyList } from '#policy/rules.js';
+import type { Known } from '#snapshot/known.js';
 import type { Adapter, SourceState } from '#sources/contract.js';
 import { Supervisor } from '#sources/supervisor.js';
 
@@ -41,9 +43,10 @@ export class Registries {
     return [...this.#running.values()].map(({ supervisor }) => supervisor);
   }
 
-  /** Brings what runs in line with a configuration. Sources whose own keys are the same go on, with their connections. */
+  /** Brings what runs in line with a configuration. Sources whose own keys are the same go on, with their connections. @param known from before the start */
   async apply(
     config: Pick<Config, 'registries' | 'policies' | 'networks' | 'istio' | 'guards'>,
+    known?: Known,
   ): Promise<SourceChanges> {
     const views = this.#catalog.configure(catalogSettings(config), registryPolicies(config));
     const before = new Map(this.#running);
@@ -63,11 +66,30 @@ export class Registries {
       }
     }
     // What another configuration of its source does not read is no loss.
-    for (const name of changes.restarted) this.#catalog.guard(name)?.excuse(true);
+    const sources = new Map(known?.registries.map(({ name, source }) => [name, source]));
+    for (const registry of config.registries) {
+      const { name } = registry;
+      const isOther = sources.has(name) && sources.get(name) !== fingerprint(registry);
+      if (isOther || changes.restarted.includes(name)) this.#catalog.guard(name)?.excuse(true);
+    }
     // Two sources must not write one view.
     await Promise.all([...before.values()].map(({ supervisor }) => supervisor.stop()));
     for (const supervisor of fresh) supervisor.start();
     return changes;
+  }
+
+  /** All that has to outlive this process. */
+  known(): Known {
+    const { registries, empty } = this.#catalog.known();
+    const source = (name: string): string => {
+      const config = this.#running.get(name)?.config;
+      return config === undefined ? '' : fingerprint(config);
+    };
+    return {
+      savedAt: Date.now(),
+      registries: registries.map((registry) => ({ ...registry, source: source(registry.name) })),
+      empty,
+    };
   }
 
   /** Ends all sources. */
@@ -131,6 +153,14 @@ function adapterOf(registry: RegistryConfig): Adapter {
   const adapter = adapters.find(({ type }) => type === registry.type);
   if (adapter === undefined) throw new Error(`no adapter for type ${registry.type}`);
   return adapter;
+}
+
+/** Tells whether a source reads the same. Secrets are not part of it. */
+function fingerprint(registry: RegistryConfig): string {
+  return createHash('sha256')
+    .update(JSON.stringify(sourceKeys(registry)))
+    .digest('hex')
+    .slice(0, 16);
 }
 
 /** What a source sees of its configuration: not what only policies look at. */

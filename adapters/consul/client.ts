@@ -40,7 +40,7 @@ export interface Answer {
 }
 
 /**
- * Consul's HTTP API for one place, as far as a reader needs it, over several servers: sticky to the one that answers, and on to the next
+ * Consul's HTTP API for one place, as far as it is needed, over several servers: sticky to the one that answers, and on to the next
  * when it cannot be reached, is too slow, answers 5xx or 429, or has lost its leader. Protocol:
  * https://developer.hashicorp.com/consul/api-docs/features/blocking
  */
@@ -86,6 +86,20 @@ export class ConsulClient {
     return this.#ask('/catalog/service/consul', {}, {}, signal, answerOf);
   }
 
+  /** A key's entry, in a list; undefined if there is none. */
+  entry(key: string, question: Question, signal: AbortSignal): Promise<Answer> {
+    return this.#ask(`/kv/${key}`, {}, question, signal, answerOf, { mayLack: true });
+  }
+
+  /**
+   * Puts something below /v1. A server that does not answer may have done it nevertheless, and the next one is told the same.
+   * @returns the answer; undefined for 404
+   */
+  async put(path: string, query: Request['query'], body: string, signal: AbortSignal): Promise<unknown> {
+    const more = { body: Buffer.from(body), mayLack: true };
+    return (await this.#ask(path, query, { fresh: true }, signal, (reply) => reply, more)).body;
+  }
+
   /** The data centres, partitions or namespaces that there are. These answers have no index. */
   async all(what: 'catalog/datacenters' | 'partitions' | 'namespaces', signal: AbortSignal): Promise<unknown> {
     return (await this.#ask(`/${what}`, {}, {}, signal, (reply) => reply)).body;
@@ -98,6 +112,7 @@ export class ConsulClient {
     question: Question,
     signal: AbortSignal,
     read: (reply: Reply, server: string) => T,
+    request: Pick<Request, 'body' | 'mayLack'> = {},
   ): Promise<T> {
     const { config } = this.#servers;
     const query = { ...more, ...this.#query(question) };
@@ -108,7 +123,7 @@ export class ConsulClient {
     for (const server of this.#order(question)) {
       try {
         const headers = await this.#servers.headers();
-        const send = () => server.ask({ path, query, headers }, patience, signal);
+        const send = () => server.ask({ ...request, path, query, headers }, patience, signal);
         return read(await (question.index === undefined ? this.#servers.plainly(send) : send()), server.shown);
       } catch (error) {
         signal.throwIfAborted();

@@ -14,6 +14,10 @@ export interface Request {
   readonly path: string;
   readonly query: Readonly<Record<string, string>>;
   readonly headers: Readonly<Record<string, string>>;
+  /** What is put there; without it, it is asked for. */
+  readonly body?: Buffer;
+  /** Whether 404 says that there is nothing, and is no error. */
+  readonly mayLack?: boolean;
 }
 
 /** What came back: the body, parsed if it said that it was JSON, and the headers. */
@@ -43,6 +47,7 @@ interface Outcome {
 /** The package's own way to send a request, which its types leave out: it has no calls for partitions and namespaces. */
 interface Sender {
   _get(request: object, finish: Finish): Promise<Outcome>;
+  _put(request: object, finish: Finish): Promise<Outcome>;
 }
 
 /**
@@ -88,10 +93,12 @@ export class Connection {
     const abort = () => this.#cancel(signal.reason as Error);
     signal.addEventListener('abort', abort);
     try {
-      const outcome = await this.#consul._get({ ...request, timeout, ctx }, (done, next) =>
-        next(false, undefined, done),
-      );
+      const { mayLack = false, ...sent } = request;
+      const finish: Finish = (done, next) => next(false, undefined, done);
+      const all = { ...sent, timeout, ctx };
+      const outcome = await (sent.body === undefined ? this.#consul._get(all, finish) : this.#consul._put(all, finish));
       signal.throwIfAborted();
+      if (mayLack && outcome.res?.statusCode === 404) return { body: undefined, headers: outcome.res.headers };
       if (outcome.err !== undefined) throw reason ?? errorOf(outcome);
       return { body: outcome.res?.body, headers: outcome.res?.headers ?? {} };
     } finally {

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { asError } from '#model/reason.js';
 import { cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
+import { Backoff, Budget, fork } from '#sources/pace.js';
 import { ConsulClient, type Place, Servers } from './client.js';
 import { pauseOf } from './connection.js';
 import { readingOf } from './instance.js';
-import { Backoff, Budget, fork } from './pace.js';
 import { Parts } from './parts.js';
 import type { ConsulConfig } from './schema.js';
 import { datacenters, type Scope, scopeName, scopesWithin } from './scope.js';

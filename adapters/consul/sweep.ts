@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { reasonOf } from '#model/reason.js';
+import { Backoff, Bell } from '#sources/pace.js';
 import { type ConsulClient, isSilence, isUnavailable, nextIndex, type Question } from './client.js';
 import { pauseOf } from './connection.js';
 import { decodeFailingChecks, decodeMarks, type FailingCheck } from './decode.js';
-import { Backoff, Bell } from './pace.js';
 import type { WatchedService } from './service.js';
 
 /** Reads at one time. */

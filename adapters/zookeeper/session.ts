@@ -1,8 +1,9 @@
-import type { ConnectionOptions } from 'node:tls';
-import zookeeper, { type Exception, type Event as ZooKeeperEvent } from 'node-zookeeper-client';
-import type { Secret } from '#config/fields.js';
+import { type ConnectionOptions, createSecureContext } from 'node:tls';
+import zookeeper, { type Exception, type Stat, type Event as ZooKeeperEvent } from 'node-zookeeper-client';
+import { readClientTls, type Secret } from '#config/fields.js';
 import { asError, reasonOf } from '#model/reason.js';
 import { Driver, type ServerAddress } from './driver.js';
+import type { ZooKeeperConfig } from './schema.js';
 
 export interface SessionOptions {
   readonly servers: readonly ServerAddress[];
@@ -12,6 +13,15 @@ export interface SessionOptions {
   readonly tls?: ConnectionOptions | undefined;
   /** Digest authentication. */
   readonly auth?: { readonly username: string; readonly password: Secret } | undefined;
+}
+
+/** The session that a registry's configuration asks for. @throws Error if a certificate or key cannot be read */
+export function sessionOptions(config: ZooKeeperConfig): SessionOptions {
+  const { servers, sessionTimeout, auth, tls } = config;
+  if (tls === undefined) return { servers, sessionTimeout, auth };
+  const { servername, ...files } = readClientTls(tls);
+  const named = servername === undefined ? {} : { servername };
+  return { servers, sessionTimeout, auth, tls: { ...named, secureContext: createSecureContext(files) } };
 }
 
 export interface SessionListener {
@@ -117,6 +127,44 @@ export class Session {
     return stat?.ephemeralOwner.every((byte) => byte === 0) ?? false;
   }
 
+  /** A znode's data as UTF-8, and the number of its version. With a watcher, its next change is told. @throws ZooKeeperError */
+  async read(path: string, watcher?: Watcher): Promise<{ readonly data: string; readonly version: number }> {
+    const { client } = this.#driver;
+    return this.#ask(path, (done) => {
+      const answer = (error: Error | Exception | null, data: Buffer | undefined, stat: Stat) =>
+        done(error, { data: data?.toString() ?? '', version: stat?.version });
+      if (watcher === undefined) client.getData(path, answer);
+      else client.getData(path, told(watcher), answer);
+    });
+  }
+
+  /**
+   * Creates a znode. With `auth`, only those who have it may see or change it.
+   * @param mode one of node-zookeeper-client's `CreateMode`
+   * @returns its path, with the number of a sequential one
+   * @throws ZooKeeperError
+   */
+  create(path: string, data: string, mode: number): Promise<string> {
+    const { ACL, Id, Permission } = zookeeper;
+    const who = this.#options.auth === undefined ? new Id('world', 'anyone') : new Id('auth', '');
+    const acl = [new ACL(Permission.ALL, who)];
+    return this.#ask(path, (done) => this.#driver.client.create(path, Buffer.from(data), acl, mode, done), 'created');
+  }
+
+  /** Writes a znode that still has the version; -1 for any. @throws ZooKeeperError */
+  async write(path: string, data: string, version: number): Promise<void> {
+    await this.#ask<Stat>(
+      path,
+      (done) => this.#driver.client.setData(path, Buffer.from(data), version, done),
+      'written',
+    );
+  }
+
+  /** The session's timeout as the server has chosen it, in ms. */
+  get timeout(): number {
+    return this.#driver.client.getSessionTimeout();
+  }
+
   /** Ends the session. Every waiting request fails. */
   async close(): Promise<void> {
     this.#ended ??= new Error('the session is closed');
@@ -124,14 +172,18 @@ export class Session {
     await this.#driver.close();
   }
 
-  #ask<T>(path: string, send: (done: (error: Error | Exception | null, value: T) => void) => void): Promise<T> {
+  #ask<T>(
+    path: string,
+    send: (done: (error: Error | Exception | null, value: T) => void) => void,
+    what = 'read',
+  ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#ended !== undefined) throw this.#ended;
       this.#requests.add(reject);
       send((error, value) => {
         this.#requests.delete(reject);
         if (error === null || error === undefined) resolve(value);
-        else reject(translate(error, path));
+        else reject(translate(error, path, what));
       });
     });
   }
@@ -236,9 +288,9 @@ function told(watcher: Watcher): (event: ZooKeeperEvent) => void {
   return (event) => watcher(words.get(event.getType()) ?? 'znode changed');
 }
 
-function translate(error: Error | Exception, path: string): Error {
+function translate(error: Error | Exception, path: string, what: string): Error {
   if (!('code' in error) || typeof error.code !== 'number') return asError(error);
   const hint =
-    error.code === zookeeper.Exception.NO_AUTH ? 'may not be read (check auth and the ACL)' : 'cannot be read';
+    error.code === zookeeper.Exception.NO_AUTH ? `may not be ${what} (check auth and the ACL)` : `cannot be ${what}`;
   return new ZooKeeperError(`${path} ${hint}: ${error.name}`, error.code);
 }

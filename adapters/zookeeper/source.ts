@@ -1,5 +1,3 @@
-import { createSecureContext } from 'node:tls';
-import { readClientTls } from '#config/fields.js';
 import type { ServiceKey } from '#model/service.js';
 import { Prober } from '#probe/prober.js';
 import { cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
@@ -11,7 +9,7 @@ import { PersistentNodes } from './persistent.js';
 import { Reader } from './reader.js';
 import type { Register, RegisterListener } from './register.js';
 import type { ZooKeeperConfig } from './schema.js';
-import type { SessionOptions } from './session.js';
+import { sessionOptions } from './session.js';
 import { SpringRegister } from './springregister.js';
 
 /** In ms. */
@@ -49,7 +47,7 @@ export class ZooKeeperSource implements Source {
       signal.addEventListener('abort', () => resolve(), { once: true, signal: over.signal }),
     );
     out.state({ kind: 'connecting' });
-    const client = new ZooKeeper(this.#sessionOptions(), {
+    const client = new ZooKeeper(sessionOptions(this.#config), {
       lost: (error) => out.state({ kind: 'stale', error }),
       back: () => out.state({ kind: isListed ? 'live' : 'syncing' }),
       ended: (error) => fail(error),
@@ -79,15 +77,6 @@ export class ZooKeeperSource implements Source {
       persistent?.stop();
       await client.close();
     }
-  }
-
-  /** @throws Error if a certificate or key cannot be read */
-  #sessionOptions(): SessionOptions {
-    const { servers, sessionTimeout, auth, tls } = this.#config;
-    if (tls === undefined) return { servers, sessionTimeout, auth };
-    const { servername, ...files } = readClientTls(tls);
-    const named = servername === undefined ? {} : { servername };
-    return { servers, sessionTimeout, auth, tls: { ...named, secureContext: createSecureContext(files) } };
   }
 
   /** One for each root of Dubbo, and one for Spring Cloud. */

@@ -1,5 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { clients, type Parts, registryReports } from './report.js';
+import { clients, type Parts, registryReports, stateReport } from './report.js';
 
 const sourceStates = ['connecting', 'syncing', 'live', 'stale', 'failed'] as const;
 const clientLabels = ['client', 'type'] as const;
@@ -34,6 +34,13 @@ export class Metrics {
   readonly #meshServices = this.#gauge('mesh_services', 'Mesh services, gone ones in their grace included');
   readonly #meshEndpoints = this.#gauge('mesh_endpoints', 'Endpoints of all mesh services');
   readonly #quarantined = this.#gauge('mesh_quarantined', 'Entries and endpoints that Istio would refuse');
+  readonly #snapshotAt = this.#gauge('snapshot_timestamp_seconds', 'When what is on disk was saved; 0 for never');
+  readonly #snapshotBytes = this.#gauge('snapshot_bytes', 'Size of the snapshot on disk');
+  readonly #snapshotFails = this.#gauge('snapshot_failing', '1 if the snapshot could not be written the last time');
+  readonly #coordinationFails = this.#gauge(
+    'coordination_failing',
+    '1 while the store of coordination does not answer',
+  );
   readonly #clients = this.#gauge('xds_clients', 'Connected xDS clients');
   readonly #responses = this.#counter(
     'xds_responses_total',
@@ -73,6 +80,7 @@ export class Metrics {
   async text(): Promise<string> {
     this.#readSources();
     this.#readProbes();
+    this.#readState();
     this.#readMesh();
     this.#readClients();
     return this.#registry.metrics();
@@ -96,6 +104,14 @@ export class Metrics {
       this.#alive.set(labels, seconds(report.aliveAt));
       this.#errors.inc(labels, report.errors);
     }
+  }
+
+  #readState(): void {
+    const { snapshot, coordination } = stateReport(this.#parts);
+    this.#snapshotAt.set(seconds(snapshot?.at ?? 0));
+    this.#snapshotBytes.set(snapshot?.bytes ?? 0);
+    this.#snapshotFails.set(snapshot?.error === undefined ? 0 : 1);
+    this.#coordinationFails.set(coordination.error === undefined ? 0 : 1);
   }
 
   #readProbes(): void {

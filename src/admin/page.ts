@@ -1,5 +1,5 @@
 import { guardsReport, type HoldReport } from './guards.js';
-import { clients, type Parts, registryReports, rejectedRecords, serviceSummaries } from './report.js';
+import { clients, type Parts, registryReports, rejectedRecords, serviceSummaries, stateReport } from './report.js';
 
 const maxRows = 500;
 const maxChanges = 20;
@@ -18,7 +18,7 @@ ${search === '' ? '<meta http-equiv="refresh" content="5">' : ''}
 <title>Pontoon</title>
 <style>${style}</style>
 <header><h1>Pontoon</h1>
-<p class="${waiting.length === 0 ? 'live' : 'failed'}">${waiting.length === 0 ? 'serving' : html(`waiting for ${waiting.join(', ')}`)}</p></header>
+<p class="${waiting.length === 0 ? 'live' : 'failed'}">${waiting.length === 0 ? 'serving' : html(`waiting for ${waiting.join(', ')}`)}</p>${troubles(parts)}</header>
 <main>
 <h2>Registries</h2>
 ${table(
@@ -114,6 +114,16 @@ ${table(
 </main>
 </html>
 `;
+}
+
+/** What keeps a restart, or an operator's word to all replicas, from working. */
+function troubles(parts: Parts): string {
+  const { snapshot, coordination } = stateReport(parts);
+  const texts = [
+    ...(snapshot?.error === undefined ? [] : [`the snapshot cannot be written: ${snapshot.error}`]),
+    ...(coordination.error === undefined ? [] : [`coordination is away: ${coordination.error}`]),
+  ];
+  return texts.map((text) => `<p class="failed">${html(text)}</p>`).join('');
 }
 
 /** What guards hold, if anything. */

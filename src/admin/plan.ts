@@ -45,7 +45,9 @@ export function plan(parts: Parts, next: Config): Plan {
       hosts.push({ host, text, endpoints: change.endpoints, push: pushOf(before, after) });
     }
     const known = new Set([...catalog.rejected(), ...catalog.dropped()].map(({ id, reason }) => `${id} ${reason}`));
-    const complete = new Set(catalog.views().flatMap((view) => (view.complete ? [view.registry] : [])));
+    const complete = new Set(
+      catalog.views().flatMap((view) => (view.complete || view.isRestored ? [view.registry] : [])),
+    );
     return {
       registries: sourceChanges(config, next),
       unread: next.registries

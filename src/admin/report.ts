@@ -1,6 +1,7 @@
 import type { Catalog, RejectedService } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
 import type { Config } from '#config/schema.js';
+import type { Coordination } from '#coordination/contract.js';
 import type { Projection } from '#istio/projection.js';
 import type { Journal } from '#journal/journal.js';
 import { compareText, type MeshPort, type MeshService } from '#model/mesh.js';
@@ -8,8 +9,11 @@ import { reasonOf } from '#model/reason.js';
 import { type Note, type Rejection, type ServiceKey, serviceId } from '#model/service.js';
 import type { XdsListener } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
+import type { SnapshotStatus } from '#snapshot/file.js';
+import type { Known } from '#snapshot/known.js';
 import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
 import type { Guarding } from '../guarding.js';
+import type { Keeping } from '../keeping.js';
 import type { SourceChanges } from '../registries.js';
 
 /** The running parts that the API, the page and the metrics look at. They only look. */
@@ -17,14 +21,38 @@ export interface Parts {
   readonly config: Config;
   readonly catalog: Catalog;
   readonly guarding: Guarding;
+  readonly keeping: Keeping;
+  readonly coordination: Coordination;
   readonly projection: Projection;
   readonly journal: Journal;
   readonly supervisors: readonly Supervisor[];
   readonly listeners: readonly XdsListener[];
+  /** All that outlives this process; undefined while that is not complete. */
+  readonly known: () => Known | undefined;
   /** Registries that the first complete set still waits for. */
   readonly awaited: () => readonly string[];
   /** Reads the configuration anew and takes it over. Throws if it cannot be; then everything is as before. */
   readonly reload: () => Promise<SourceChanges>;
+}
+
+/** How what outlives this process is doing. */
+export interface StateReport {
+  /** Registries that the first complete set still waits for. */
+  readonly waitingFor: readonly string[];
+  /** Where what was known at the start came from; undefined if nothing was. */
+  readonly rememberedFrom: 'disk' | 'peer' | undefined;
+  /** Undefined without `state.directory`. */
+  readonly snapshot: SnapshotStatus | undefined;
+  readonly coordination: { readonly type: string; readonly error: string | undefined };
+}
+
+export function stateReport({ awaited, keeping, config, coordination }: Parts): StateReport {
+  return {
+    waitingFor: awaited(),
+    rememberedFrom: keeping.rememberedFrom,
+    snapshot: keeping.status(),
+    coordination: { type: config.coordination?.type ?? 'none', error: coordination.error },
+  };
 }
 
 /** How a registry is doing, and how much it holds. */

@@ -19,6 +19,7 @@ import {
   rejectedRecords,
   serviceReport,
   serviceSummaries,
+  stateReport,
 } from './report.js';
 
 export interface Admin {
@@ -159,6 +160,11 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
       return reply.code(422).send({ error: reasonOf(error) });
     }
   });
+  server.get('/api/v1/snapshot', async (_request, reply) => {
+    const known = parts.known();
+    return known ?? reply.code(503).send({ error: `not all is known yet: waiting for ${awaited().join(', ')}` });
+  });
+  server.get('/api/v1/state', async () => stateReport(parts));
   server.get('/api/v1/guards', async () => guardsReport(parts));
   server.post<{ Body: ReleaseBody }>('/api/v1/guards/release', { schema: releaseBody }, async (request, reply) => {
     const { registry, service } = request.body;

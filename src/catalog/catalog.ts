@@ -134,7 +134,8 @@ export class Catalog extends EventEmitter<{
       this.#recompute(registry, this.#idsOf(registry), touched);
     for (const [name, registry] of this.#registries)
       registry.rebase(settings.guards, this.#contributionsOf(name), lastTick());
-    this.#rebuild(touched, '', causeNow('configuration'));
+    const isStart = known.size === 0 && this.views().some(({ isRestored }) => isRestored);
+    this.#rebuild(touched, '', causeNow(isStart ? 'snapshot' : 'configuration'));
     this.#restoreLeaving();
     this.#awaitTick();
     return this.views();

@@ -9,7 +9,7 @@ export interface ApiOptions {
   readonly url?: string;
 }
 
-/** Ends a command with a message and status 1. */
+/** Ends a command with a message and the status of failure. */
 export class CommandError extends Error {}
 
 /**
@@ -17,6 +17,15 @@ export class CommandError extends Error {}
  * @throws CommandError that says what to do, if there is none or it refuses
  */
 export async function ask(options: ApiOptions, path: string, init: RequestInit = {}): Promise<unknown> {
+  return (await answerOf(options, path, init)).json();
+}
+
+/** Asks a running Pontoon for something that is not JSON. @throws CommandError as {@link ask} */
+export async function askBytes(options: ApiOptions, path: string): Promise<Buffer> {
+  return Buffer.from(await (await answerOf(options, path, {})).arrayBuffer());
+}
+
+async function answerOf(options: ApiOptions, path: string, init: RequestInit): Promise<Response> {
   const url = options.url ?? adminUrl(options.config);
   let response: Response;
   try {
@@ -25,8 +34,8 @@ export async function ask(options: ApiOptions, path: string, init: RequestInit =
     const reason = error instanceof Error && error.cause !== undefined ? reasonOf(error.cause) : reasonOf(error);
     throw new CommandError(`no Pontoon answers at ${url}: ${reason}; say --url where it listens (admin.listen)`);
   }
+  if (response.ok) return response;
   const answer: unknown = await response.json().catch(() => undefined);
-  if (response.ok) return answer;
   const { message, error } = (answer ?? {}) as { readonly message?: string; readonly error?: string };
   const refusal = message ?? error ?? `status ${response.status}`;
   throw new CommandError(`${url} answered: ${refusal}`);
@@ -48,15 +57,15 @@ export function read(file: string) {
   }
 }
 
-/** Runs a command, and prints why it cannot be done. */
-export function command<Args extends unknown[]>(action: (...args: Args) => Promise<void>) {
+/** Runs a command, and prints why it cannot be done. @param failed the exit status then */
+export function command<Args extends unknown[]>(action: (...args: Args) => Promise<void>, failed = 1) {
   return async (...args: Args): Promise<void> => {
     try {
       await action(...args);
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
       process.stderr.write(`${error.message}\n`);
-      process.exitCode = 1;
+      process.exitCode = failed;
     }
   };
 }

@@ -5,6 +5,7 @@ import type { Config } from '#config/schema.js';
 import { compareText } from '#model/mesh.js';
 import { startPontoon } from '../main.js';
 import { CommandError, read } from './api.js';
+import { columns } from './columns.js';
 
 interface Options {
   readonly config: string;
@@ -96,17 +97,4 @@ function row({ key, host = '(none)', ports, instances, serving, leftOut }: Regis
   const numbers = ports.map((port) => `${port.number} ${port.name}`).join(', ');
   const { name, namespace, group, version } = key;
   return [name, namespace, group, version, host, numbers, String(instances), String(serving), reasons.join(', ')];
-}
-
-/** Columns in which no row has anything are left out. */
-function columns([head = [], ...rows]: readonly (readonly string[])[]): string[] {
-  const used = head.flatMap((_, column) => (rows.some((row) => row[column] !== '') ? [column] : []));
-  const all = [head, ...rows].map((row) => used.map((column) => row[column] ?? ''));
-  const widths = used.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
-  return all.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
 }

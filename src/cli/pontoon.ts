@@ -10,6 +10,7 @@ import { release } from './release.js';
 import { reload } from './reload.js';
 import { run } from './run.js';
 import { schema } from './schema.js';
+import { diff, exportSnapshot, show } from './snapshot.js';
 import { validate } from './validate.js';
 
 const program = new Command('pontoon')
@@ -79,6 +80,35 @@ asking('release', 'end what guards hold, at once and in all replicas; exits with
   .argument('[service]', 'name of a service; everything that is held of the registry unless given')
   .option('--start', 'instead: let a first start go on without this registry')
   .action(command(release));
+const snapshot = program
+  .command('snapshot')
+  .description('look at what Pontoon keeps on disk for its next start (state.directory)');
+/** A command that reads a snapshot. */
+function reading(name: string, description: string): Command {
+  return snapshot
+    .command(name)
+    .description(description)
+    .argument('[file]', "the snapshot; that in the configuration's state.directory unless given")
+    .option('-c, --config <file>', 'configuration file', 'config/pontoon.yaml');
+}
+reading('show', 'its age and version; by registry how much it holds, what guards hold and why; services that are empty')
+  .option('--json', 'print JSON')
+  .action(command(show));
+reading(
+  'diff',
+  'services and instances that are added, removed or changed in a running Pontoon, or in a second snapshot; exits with 0 if none, 1 if any, 2 if it cannot be told',
+)
+  .argument('[file2]', 'a second snapshot, instead of a running Pontoon')
+  .option('--url <url>', "address of the API; that of the configuration's admin.listen unless given")
+  .option('--json', 'print JSON')
+  .action(command(diff, 2));
+reading('export', 'print all that it holds')
+  .option(
+    '--format <format>',
+    'json or yaml: all as it is; services: the mesh services that the configuration makes of it, for a registry of type file',
+    'json',
+  )
+  .action(command(exportSnapshot));
 program
   .command('schema')
   .description("print the configuration's JSON Schema, for editors")

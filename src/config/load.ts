@@ -154,7 +154,7 @@ function described(issue: z.core.$ZodIssue, input: unknown): Description[] {
     return issue.keys.map((key) => ({ path, key, message: `unknown key${suggestion(key, known)}` }));
   }
   if (issue.code === 'invalid_union' && 'discriminator' in issue && typeof issue.discriminator === 'string') {
-    const types = registryTypes();
+    const types = knownTypes(path, input);
     const found = valueAt(input, path);
     const text = found === undefined ? 'missing' : `unknown type ${JSON.stringify(found)}`;
     const near = typeof found === 'string' ? nearest(found, types) : undefined;
@@ -209,22 +209,34 @@ interface JsonSchemaNode {
 
 /** The keys that the schema knows at a place. In a union that is told apart by `type` those of the chosen type. */
 function knownKeys(path: Path, input: unknown): string[] {
-  let nodes: JsonSchemaNode[] = [jsonSchema() as JsonSchemaNode];
-  for (let depth = 0; depth <= path.length; depth++) {
-    const type = valueAt(input, [...path.slice(0, depth), 'type']);
-    nodes = nodes
-      .flatMap((node) => node.oneOf ?? node.anyOf ?? [node])
-      .filter(({ properties }) => properties?.type?.const === undefined || properties.type.const === type);
-    const step = path[depth];
-    if (step === undefined) break;
-    nodes = nodes.flatMap((node) => (typeof step === 'number' ? node.items : node.properties?.[String(step)]) ?? []);
-  }
-  return nodes.flatMap((node) => Object.keys(node.properties ?? {}));
+  const type = valueAt(input, [...path, 'type']);
+  return nodesAt(path, input)
+    .filter(({ properties }) => properties?.type?.const === undefined || properties.type.const === type)
+    .flatMap(({ properties }) => Object.keys(properties ?? {}));
 }
 
-function registryTypes(): string[] {
-  const registries = (jsonSchema() as JsonSchemaNode).properties?.registries?.items;
-  return (registries?.oneOf ?? registries?.anyOf ?? []).map(({ properties }) => String(properties?.type?.const));
+/** The types of a union that is told apart by `type`, which is at the end of the path. */
+function knownTypes(path: Path, input: unknown): string[] {
+  return nodesAt(path.slice(0, -1), input).flatMap(({ properties }) => {
+    const type = properties?.type?.const;
+    return type === undefined ? [] : [String(type)];
+  });
+}
+
+/** What the schema says of a place; of a union all members, but above it the chosen one alone. */
+function nodesAt(path: Path, input: unknown): JsonSchemaNode[] {
+  const members = (nodes: readonly JsonSchemaNode[]) => nodes.flatMap((node) => node.oneOf ?? node.anyOf ?? [node]);
+  let nodes = members([jsonSchema() as JsonSchemaNode]);
+  for (const [depth, step] of path.entries()) {
+    const type = valueAt(input, [...path.slice(0, depth), 'type']);
+    const chosen = nodes.filter(
+      ({ properties }) => properties?.type?.const === undefined || properties.type.const === type,
+    );
+    nodes = members(
+      chosen.flatMap((node) => (typeof step === 'number' ? node.items : node.properties?.[String(step)]) ?? []),
+    );
+  }
+  return nodes;
 }
 
 function valueAt(input: unknown, path: Path): unknown {

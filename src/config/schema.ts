@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { adapters } from '#adapters/index.js';
 import { defaultRanges, parseRanges } from '#catalog/vip.js';
-import { coordinationSchema } from '#coordination/config.js';
+import { type CoordinationConfig, coordinationSchema } from '#coordination/config.js';
 import { dnsLabel } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
 import { reasonOf } from '#model/reason.js';
@@ -108,6 +108,25 @@ const stateSchema = z.strictObject({
     .meta({ description: 'Mutual TLS between replicas' }),
 });
 
+/** Coordination that takes a registry's servers needs that registry, and one of its own type. */
+function checkCoordination(
+  {
+    coordination,
+    registries,
+  }: { coordination?: CoordinationConfig | undefined; registries: readonly RegistryConfig[] },
+  context: z.RefinementCtx,
+): void {
+  if (coordination === undefined || !('registry' in coordination)) return;
+  const { registry, type } = coordination;
+  const found = registries.find(({ name }) => name === registry);
+  if (found?.type === type) return;
+  const what = found === undefined ? `no registry is named "${registry}"` : `"${registry}" is of type ${found.type}`;
+  const fitting = registries.filter((one) => one.type === type).map(({ name }) => name);
+  const hint = fitting.length === 0 ? 'there is none' : `there is ${fitting.join(', ')}`;
+  const message = `${what}; expected a registry of type ${type}, and ${hint}`;
+  context.addIssue({ code: 'custom', path: ['coordination', 'registry'], message });
+}
+
 /** The whole configuration. Its input form is config/schema.json. */
 export const configSchema = z
   .strictObject({
@@ -188,11 +207,12 @@ export const configSchema = z
       })
       .prefault({}),
   })
+  .superRefine(checkCoordination)
   .meta({ title: 'Pontoon configuration' });
 
 export type Config = z.output<typeof configSchema>;
 
-export type RegistryConfig = Config['registries'][number];
+export type RegistryConfig = z.output<typeof registry>;
 
 /** The configuration's JSON Schema, for editors. */
 export function jsonSchema(): Record<string, unknown> {

@@ -147,7 +147,12 @@ export class Guard {
       since,
       left: Math.max(0, Math.round(until - now)),
       reason,
-      instances: [...instances].map(({ service: id, place, why }) => ({ service: id, place, why })),
+      instances: [...instances].map(({ service: id, place, why, answer }) => ({
+        service: id,
+        place,
+        why,
+        ...(answer === undefined ? {} : { answer }),
+      })),
     }));
   }
 
@@ -156,12 +161,12 @@ export class Guard {
     for (const { scope, service, since, left, reason, instances } of holds) {
       const until = performance.now() + Math.min(left, this.#settings[scope].hold);
       const hold: Hold = { scope, service, since, until, reason, instances: new Set() };
-      for (const { service: id, place, why } of instances) {
+      for (const { service: id, place, why, answer } of instances) {
         const known = services.get(id)?.instances;
         const instance = known?.find((one) => instancePlace(one) === place);
         if (instance === undefined) continue;
         this.#former.set(id, known?.length ?? 0);
-        this.#hold({ service: id, place, instance, why, hold });
+        this.#hold({ service: id, place, instance, why, hold, ...(answer === undefined ? {} : { answer }) });
       }
       if (hold.instances.size === 0) continue;
       if (scope === 'registry') this.#registryHold = hold;

@@ -65,9 +65,14 @@ export class Journal {
   #changed({ before, registry, cause }: CatalogChange): void {
     // Steps of a warm-up follow from what is noted.
     if (cause.what === 'warm-up') return;
+    // What is there at a start would drown what changed before it.
+    if (cause.what === 'snapshot') {
+      const text = `known from before the start: ${before.size} services`;
+      this.#add({ at: Date.now(), host: '', registry, cause: cause.what, text, endpoints: [] });
+      return;
+    }
     const view = this.#catalog.view(registry);
-    if (view?.complete === true && !this.#listed.has(registry)) {
-      // What is there at a start would drown what changed before it.
+    if (view?.complete === true && !view.isRestored && !this.#listed.has(registry)) {
       this.#listed.add(registry);
       const text = `read for the first time: ${view.services.size} services`;
       this.#add({ at: Date.now(), host: '', registry, cause: cause.what, text, endpoints: [] });

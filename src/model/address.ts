@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
 export type AddressKind = 'ipv4' | 'ipv6' | 'dns';
@@ -19,6 +20,7 @@ export const dnsLabel = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
  */
 export function parseAddress(input: string): Address {
   const text = input.trim().replace(/^\[(.*)\]$/, '$1');
+  if (isPlain(text)) return { kind: 'ipv4', text };
   if (text === '') throw new Error('no address');
   if (text.includes('%')) throw new Error(`address "${input}" has a zone: only this machine could dial it`);
   if (ipaddr.isValid(text) && (text.includes(':') || ipaddr.IPv4.isValidFourPartDecimal(text))) {
@@ -36,10 +38,16 @@ export function parseAddress(input: string): Address {
   return { kind: 'dns', text: name };
 }
 
+/** Whether it is an IPv4 address as most are, about which nothing is to be said. */
+function isPlain(text: string): boolean {
+  const first = Number.parseInt(text, 10);
+  return first > 0 && first < 224 && isIPv4(text);
+}
+
 /** The kind of an address that {@link parseAddress} gave. */
 export function addressKind(address: string): AddressKind {
   if (address.includes(':')) return 'ipv6';
-  return ipaddr.IPv4.isValidFourPartDecimal(address) ? 'ipv4' : 'dns';
+  return isIPv4(address) ? 'ipv4' : 'dns';
 }
 
 /**

@@ -7,9 +7,9 @@ const parsed = new WeakMap<Networks, readonly { readonly name: string; readonly 
 
 /** The network that an address lies in: of several the one with the narrowest range. A DNS name lies in none. */
 export function networkOf(address: string, networks: Networks | undefined): string | undefined {
-  const ip = networks === undefined ? undefined : ipOf(address);
-  if (networks === undefined || ip === undefined) return undefined;
-  return ranges(networks).find(({ range }) => contains(range, ip))?.name;
+  const known = networks === undefined ? [] : ranges(networks);
+  const ip = known.length === 0 ? undefined : ipOf(address);
+  return ip && known.find(({ range }) => contains(range, ip))?.name;
 }
 
 function ranges(networks: Networks) {

@@ -1,5 +1,6 @@
 import type { MeshService } from '#model/mesh.js';
 import type { RegistryService } from '#model/service.js';
+import type { Answer } from '#probe/prober.js';
 
 /** An instance that a hold keeps in the mesh, although its registry does not list it as usable any more. */
 export interface KnownHeld {
@@ -9,6 +10,8 @@ export interface KnownHeld {
   readonly place: string;
   /** What became of it in the registry: `gone`, or the status that its registry gives it. */
   readonly why: string;
+  /** What it said when it was last asked, if it was. */
+  readonly answer?: Answer;
 }
 
 /** A hold, and the time that it still has. */

@@ -10,6 +10,7 @@ import type {
   Rejection,
   ServiceKey,
 } from '#model/service.js';
+import type { Answer } from '#probe/prober.js';
 import type { Known, KnownEmpty, KnownHeld, KnownHold, KnownRegistry } from './known.js';
 
 /** Held instances in one record, so that none takes long to write. */
@@ -19,8 +20,8 @@ type Raw = Readonly<Record<string, unknown>>;
 
 /** What is known as a sequence of records, none of them big; each becomes JSON. What belongs to a registry or to a hold comes after it. */
 export function* toRecords({ registries, empty }: Known): Generator<object, void> {
-  for (const { name, type, services, holds } of registries) {
-    yield { registry: { name, type } };
+  for (const { services, holds, ...registry } of registries) {
+    yield { registry };
     for (const service of services) yield { service };
     for (const { instances, ...hold } of holds) {
       yield { hold };
@@ -65,7 +66,8 @@ function take(record: Raw, registries: Building<KnownRegistry>[], empty: KnownEm
     empty.push({ service: meshService(record.empty), left: optional(record, 'left', number) });
   else if ('registry' in record) {
     const raw = object(record.registry);
-    registries.push({ name: text(raw, 'name'), type: text(raw, 'type'), services: [], holds: [] });
+    const [name, type, source] = [text(raw, 'name'), text(raw, 'type'), text(raw, 'source')];
+    registries.push({ name, type, source, services: [], holds: [] });
   } else throw new Error(`of an unknown kind: ${Object.keys(record).join(', ')}`);
 }
 
@@ -151,7 +153,9 @@ function hold(value: unknown): Omit<KnownHold, 'instances'> {
 
 function held(value: unknown): KnownHeld {
   const raw = object(value);
-  return { service: text(raw, 'service'), place: text(raw, 'place'), why: text(raw, 'why') };
+  const made = { service: text(raw, 'service'), place: text(raw, 'place'), why: text(raw, 'why') };
+  const answer = optional(raw, 'answer', (from, name) => oneOf<Answer>(from, name, ['accepted', 'refused', 'silent']));
+  return answer === undefined ? made : { ...made, answer };
 }
 
 function meshService(value: unknown): MeshService {

@@ -60,6 +60,7 @@ export class Supervisor {
   constructor(source: Source, options: SupervisorOptions) {
     this.#source = source;
     this.#options = options;
+    if (options.view.isRestored) this.#state = { kind: 'stale', error: new Error('known from before the start only') };
   }
 
   start(): void {
@@ -165,7 +166,12 @@ export class Supervisor {
 
   #failed(error: Error): void {
     this.#errors++;
-    this.#setState({ kind: this.#options.view.complete ? 'stale' : 'failed', error });
+    this.#setState({ kind: this.#isKnown() ? 'stale' : 'failed', error });
+  }
+
+  #isKnown(): boolean {
+    const { complete, isRestored } = this.#options.view;
+    return complete || isRestored;
   }
 
   #setState(state: SourceState): void {

@@ -45,8 +45,8 @@ describe('faults of Consul', () => {
       await scene.does('a snapshot from before `pay` is restored; all live', () => consul.restore(old));
       await scene.held(14);
       await scene.middle();
-      await sleep(holdMs.registry + 5_000);
       await scene.gone(pay.die(2), within.dead);
+      await scene.outlasts();
 
       for (const fleet of [orders, pay, cart]) await fleet.registerAgain();
       await scene.held(0);

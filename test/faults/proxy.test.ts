@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import { requireServers } from '#test/servers/require.js';
 import { Wire } from '#test/servers/wire.js';
 import { ConsulRegistry, EurekaRegistry, type FaultRegistry, NacosRegistry, ZooKeeperRegistry } from './registries.js';
-import { fault, within } from './scene.js';
+import { fault, isFull, within } from './scene.js';
 import { Sick, type Sickness } from './sick.js';
 
 /** ms in which a change has to arrive although every third answer is of no use, where one answer says it all. */
@@ -49,7 +49,7 @@ describe('faults of what stands before the registries', () => {
         await scene.begin();
 
         await scene.does(`from now on every third answer is ${sickness}`, () => makeAll(sickness));
-        await sleep(5_000);
+        await sleep(isFull ? 60_000 : 5_000);
         await scene.middle();
         for (const fleet of fleets) await fleet.add(1);
         const removed = await Promise.all(fleets.map((fleet) => fleet.remove(2)));

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { requireServers } from '#test/servers/require.js';
 import { ZooKeeperRegistry } from './registries.js';
-import { blinks, fault, holdMs, within } from './scene.js';
+import { blinks, fault, within } from './scene.js';
 
 describe('faults of ZooKeeper', () => {
   let zookeeper: ZooKeeperRegistry;
@@ -24,10 +24,9 @@ describe('faults of ZooKeeper', () => {
       await scene.does('/dubbo is deleted; all providers live', () => zookeeper.wipe());
       await scene.held(17);
       await scene.middle();
-      await sleep(holdMs.registry + 5_000);
-      await scene.held(17);
       await scene.gone(orders.die(2), within.dead);
       await scene.gone(pay.die(1), within.dead);
+      await scene.outlasts();
 
       for (const fleet of [orders, pay, cart]) await fleet.registerAgain();
       await scene.held(0);

@@ -11,7 +11,8 @@ const OUTPUT_TAIL_CHARS = 4_000;
 
 /** How each toolchain is called in a message when it is missing. */
 const TOOL_HINTS: Readonly<Record<string, string>> = {
-  'apt-get': "Debian's or Ubuntu's apt",
+  'apt-get': 'which Debian and Ubuntu have',
+  dpkg: 'which Debian and Ubuntu have',
   go: 'Go 1.26 or newer',
   javac: 'a JDK of version 17 or newer',
   mvn: 'Apache Maven 3.8 or newer',

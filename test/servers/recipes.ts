@@ -15,6 +15,11 @@ export interface Recipe {
   readonly steps: readonly Step[];
 }
 
+/** Without it, the server says that it is version 0.0.0, and serves APIs for which it is too old. */
+const KUBERNETES_VERSION = ['gitVersion=v1.36.3', 'gitMajor=1', 'gitMinor=36'].map(
+  (value) => `-X k8s.io/component-base/version.${value}`,
+);
+
 /** Every install, the cheap ones of each lane first. */
 export const recipes: readonly Recipe[] = [
   java('zookeeper'),
@@ -59,6 +64,13 @@ export const recipes: readonly Recipe[] = [
   go('istiod', '.', ['-tags=vtprotobuf,disable_pgv']),
   go('istio-validator', '.', ['-tags=vtprotobuf,disable_pgv']),
   go('consul', 'github.com/hashicorp/consul'),
+  {
+    name: 'etcd',
+    lane: 'other',
+    tools: ['apt-get', 'dpkg'],
+    steps: [step('sh', 'unpack.sh', 'etcd-server', 'usr/bin/etcd'), step('rm', 'unpack.sh')],
+  },
+  go('kube-apiserver', 'k8s.io/kubernetes/cmd/kube-apiserver', [], KUBERNETES_VERSION),
 ];
 
 function step(command: string, ...args: string[]): Step {
@@ -79,8 +91,9 @@ function java(name: string, javac: readonly string[] = []): Recipe {
 }
 
 /** A Go program of the recipe's module, as one static binary named like the recipe. */
-function go(name: string, main: string, flags: readonly string[] = []): Recipe {
+function go(name: string, main: string, flags: readonly string[] = [], linking: readonly string[] = []): Recipe {
   const env = { CGO_ENABLED: '0', GOFLAGS: '-buildvcs=false' };
-  const args = ['build', '-p', '2', '-trimpath', ...flags, '-ldflags', '-s -w', '-o', name, main];
+  const ldflags = ['-s', '-w', ...linking].join(' ');
+  const args = ['build', '-p', '2', '-trimpath', ...flags, '-ldflags', ldflags, '-o', name, main];
   return { name, lane: 'other', tools: ['go'], steps: [{ command: 'go', args, env }] };
 }

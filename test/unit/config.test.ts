@@ -114,6 +114,26 @@ describe('configuration', () => {
       'registries: [{ name: a, type: file, path: x, namespace: A_B }]',
       'p.yaml:1:57: registries[0].namespace: "A_B" cannot be used here',
     ],
+    [
+      'an unknown type of coordination',
+      `${minimal}coordination: { type: zookeper, registry: a }`,
+      'p.yaml:2:23: coordination.type: unknown type "zookeper"; did you mean "zookeeper"?; the types are file',
+    ],
+    [
+      'an unknown key of a type of coordination',
+      `${minimal}coordination: { type: file, directory: x, pth: y }`,
+      'p.yaml:2:43: coordination.pth: unknown key; the keys here are type, directory',
+    ],
+    [
+      'coordination by a registry that is not there',
+      `${minimal}coordination: { type: zookeeper, registry: zk }`,
+      'p.yaml:2:44: coordination.registry: no registry is named "zk"; expected a registry of type zookeeper, and there is none',
+    ],
+    [
+      'coordination by a registry of another type',
+      'registries:\n  - { name: a, type: file, path: x }\n  - { name: c, type: consul, servers: ["http://h:1"] }\ncoordination: { type: consul, registry: a }',
+      'p.yaml:4:41: coordination.registry: "a" is of type file; expected a registry of type consul, and there is c',
+    ],
     ['a range that is too small', `${minimal}istio: { vip: { ranges: [10.0.0.0/30] } }`, 'p.yaml:2:'],
   ];
   for (const [what, text, message] of wrong)

@@ -58,8 +58,14 @@ export function knownOf(count: number, savedAt = 1_700_000_000_000): Known {
   return {
     savedAt,
     registries: [
-      { name: 'r', type: 'test', services, holds: [hold, { ...hold, scope: 'service', service: 'r///1/', left: 0 }] },
-      { name: 'none', type: 'file', services: [], holds: [] },
+      {
+        name: 'r',
+        type: 'test',
+        source: '1f',
+        services,
+        holds: [hold, { ...hold, scope: 'service', service: 'r///1/', left: 0 }],
+      },
+      { name: 'none', type: 'file', source: '2e', services: [], holds: [] },
     ],
     empty: [
       { service: emptied('gone.test'), left: 299_000 },

@@ -103,7 +103,7 @@ describe('the format of a snapshot', () => {
   });
 
   it('says which record cannot be read', () => {
-    const registry = { registry: { name: 'r', type: 'test' } };
+    const registry = { registry: { name: 'r', type: 'test', source: '1f' } };
     const cases: [object[], RegExp][] = [
       [[registry, { service: { key: {} } }], /record 2: registry: expected text, found nothing/],
       [[registry, { hold: { scope: 'all' } }], /record 2: scope: expected registry or service, found "all"/],

@@ -1,0 +1,199 @@
+import { type IncomingMessage, request as requestPlain } from 'node:http';
+import { type RequestOptions, request as requestTls } from 'node:https';
+import type { KubeConfig } from '@kubernetes/client-node';
+import { short } from '#model/address.js';
+import { reasonOf } from '#model/reason.js';
+
+/** ms for which credentials are used as they are; a pod's token is renewed in its file within minutes. */
+const CREDENTIALS_MS = 60_000;
+
+/** A request that the API server refused, or did not answer. */
+export class KubeError extends Error {
+  override readonly name = 'KubeError';
+  /** Of HTTP; undefined if there was no answer. */
+  readonly status: number | undefined;
+  constructor(message: string, status?: number, options?: ErrorOptions) {
+    super(message, options);
+    this.status = status;
+  }
+}
+
+export interface KubeRequest {
+  readonly method: 'GET' | 'POST' | 'PATCH';
+  /** `/api/v1/namespaces/default/configmaps` */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string>>;
+  /** Of a PATCH a JSON merge patch. */
+  readonly body?: object;
+  /** ms for the whole answer. */
+  readonly timeout: number;
+}
+
+/**
+ * The API of a Kubernetes cluster. The library finds the server and who we are, by a kubeconfig file or the pod's own account; requests are sent here, because
+ * its own ones have no time limit, and its watch cannot be ended while it connects.
+ */
+export class KubeClient {
+  readonly #config: KubeConfig;
+  #credentials: { readonly options: RequestOptions; readonly since: number } | undefined;
+
+  private constructor(config: KubeConfig) {
+    this.#config = config;
+  }
+
+  /**
+   * @param kubeconfig a file; the pod's own account if not given
+   * @throws Error that names what cannot be used, and nothing of its content
+   */
+  static async load(kubeconfig: string | undefined): Promise<KubeClient> {
+    // Takes half a second and 70 MB: only where it is wanted.
+    const { KubeConfig } = await import('@kubernetes/client-node');
+    const config = new KubeConfig();
+    if (kubeconfig === undefined) {
+      if (process.env.KUBERNETES_SERVICE_HOST === undefined)
+        throw new Error('this is no pod of Kubernetes; set coordination.kubeconfig to a file');
+      config.loadFromCluster();
+    } else {
+      try {
+        config.loadFromFile(kubeconfig);
+      } catch (error) {
+        throw new Error(`kubeconfig ${kubeconfig} cannot be used: ${loadError(error)}`);
+      }
+    }
+    if (!config.getCurrentCluster()) throw new Error(`kubeconfig ${kubeconfig}: its current context names no cluster`);
+    return new KubeClient(config);
+  }
+
+  /** The context's namespace, or the pod's. */
+  get namespace(): string {
+    return this.#config.getContextObject(this.#config.getCurrentContext())?.namespace ?? 'default';
+  }
+
+  /** @returns the object that was answered @throws KubeError */
+  async ask(request: KubeRequest, signal: AbortSignal): Promise<unknown> {
+    return this.#send(request, signal, async (response) => parse(await text(response)));
+  }
+
+  /**
+   * Hears of an object's changes, beginning with what is there now, until the server's time is over or `changed` says that it is enough.
+   * @param path of the collection
+   * @param changed gets the object, or undefined when it was deleted
+   * @param seconds for which the server is to tell
+   * @throws KubeError
+   */
+  async watch(
+    path: string,
+    name: string,
+    seconds: number,
+    changed: (object: unknown) => boolean,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const query = { watch: '1', fieldSelector: `metadata.name=${name}`, timeoutSeconds: String(seconds) };
+    const timeout = (seconds + 5) * 1_000;
+    await this.#send({ method: 'GET', path, query, timeout }, signal, async (response) => {
+      for await (const line of linesOf(response)) {
+        const event = parse(line) as { readonly type?: string; readonly object?: unknown };
+        if (event.type === 'ERROR') throw new KubeError(messageOf(event.object) ?? 'the watch has failed');
+        if (changed(event.type === 'DELETED' ? undefined : event.object)) return;
+      }
+    });
+  }
+
+  /** @param read is given an answer of 2xx, which is cut off when it returns */
+  async #send<T>(
+    { method, path, query = {}, body, timeout }: KubeRequest,
+    signal: AbortSignal,
+    read: (response: IncomingMessage) => Promise<T>,
+  ): Promise<T> {
+    signal.throwIfAborted();
+    const server = this.#config.getCurrentCluster()?.server ?? '';
+    const url = new URL(`${server.replace(/\/$/, '')}${path}?${new URLSearchParams(query)}`);
+    const credentials = await this.#options();
+    const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json';
+    const headers = { ...credentials.headers, accept: 'application/json', 'content-type': type };
+    const sent = (url.protocol === 'http:' ? requestPlain : requestTls)(url, { ...credentials, method, headers });
+    let reason: unknown;
+    const end = (why: unknown) => {
+      reason ??= why;
+      sent.destroy();
+    };
+    const timer = setTimeout(() => end(new KubeError('no answer in time')), timeout);
+    const abort = () => end(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    try {
+      const response = await new Promise<IncomingMessage>((resolve, reject) => {
+        sent
+          .once('response', resolve)
+          .on('error', reject)
+          .once('close', () => reject(new KubeError('the connection was closed')));
+        sent.end(body === undefined ? undefined : JSON.stringify(body));
+      });
+      // Who reads it hears of that; nobody does after the end.
+      response.on('error', () => undefined);
+      const { statusCode: status = 0 } = response;
+      if (status >= 300) {
+        if (status === 401) this.#credentials = undefined;
+        const answer = await text(response);
+        throw new KubeError(`answered ${status} ${messageOf(parse(answer)) ?? ''}`.trim(), status);
+      }
+      return await read(response);
+    } catch (error) {
+      signal.throwIfAborted();
+      const cause = reason ?? error;
+      const status = cause instanceof KubeError ? cause.status : undefined;
+      throw new KubeError(`${url.origin}${path}: ${reasonOf(cause)}`, status, { cause });
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', abort);
+      sent.destroy();
+    }
+  }
+
+  async #options(): Promise<RequestOptions> {
+    const now = performance.now();
+    if (this.#credentials === undefined || now - this.#credentials.since > CREDENTIALS_MS) {
+      const options: RequestOptions = {};
+      await this.#config.applyToHTTPSOptions(options);
+      this.#credentials = { options, since: now };
+    }
+    return this.#credentials.options;
+  }
+}
+
+/** The parser's message shows lines of the file, and tokens in them. */
+function loadError(error: unknown): string {
+  if (!(error instanceof Error)) return 'it cannot be read';
+  if ('code' in error && typeof error.code === 'string') return error.message;
+  return 'reason' in error && typeof error.reason === 'string' ? error.reason : 'it is no kubeconfig';
+}
+
+async function text(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
+
+/** Lines that are complete. (Node's readline does not end when the connection does.) */
+async function* linesOf(response: IncomingMessage): AsyncGenerator<string> {
+  let rest = '';
+  for await (const chunk of response.setEncoding('utf8')) {
+    const lines = (rest + String(chunk)).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
+}
+
+/** @throws KubeError that shows how the text begins */
+function parse(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    throw new KubeError(`answered with no JSON: ${short(json.slice(0, 100))}`);
+  }
+}
+
+/** Of a Status. */
+function messageOf(status: unknown): string | undefined {
+  const { message } = (status ?? {}) as { readonly message?: unknown };
+  return typeof message === 'string' ? message : undefined;
+}
