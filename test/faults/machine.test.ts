@@ -46,6 +46,9 @@ describe("faults of Pontoon's machine", () => {
       await scene.gone(await orders.remove(2), within.plain);
       await until('Pontoon says so', () => /ENOSPC|no space/i.test(scene.pontoon.log()), within.back);
       await scene.middle();
+      // What it knows of the disk is older than this.
+      await scene.state('zookeeper live');
+      await sleep(1_000);
       await scene.does('ZooKeeper is restarted without its data', () => zookeeper.loseData());
       await scene.held(16);
       for (const fleet of [orders, pay]) await fleet.registerAgain();

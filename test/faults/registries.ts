@@ -69,17 +69,16 @@ export class ZooKeeperRegistry implements FaultRegistry {
 
   /** Stops it, deletes its data, and starts it: nobody's session goes on. */
   async loseData(): Promise<void> {
-    await this.#writer.close();
-    await this.server.stop();
+    await this.down();
     await rm(join(this.server.folder, 'data'), { recursive: true });
-    await this.server.start();
-    this.#writer = await new Writer(this.server.port).open();
+    await this.up();
   }
 
-  /** Stops it. What was registered is gone when its session has ended. */
+  /** Stops it, and ends the session that all was registered with. */
   async down(): Promise<void> {
-    await this.#writer.close();
+    // In this order: a session that is closed takes its znodes along.
     await this.server.stop();
+    await this.#writer.close();
   }
 
   async up(): Promise<void> {
