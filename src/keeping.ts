@@ -14,7 +14,8 @@ export class Keeping {
   readonly #config: Config['state'];
   readonly #log: Logger;
   readonly #file: SnapshotFile | undefined;
-  readonly #known: () => Known | undefined;
+  /** What is known now, for whoever asks. */
+  readonly snapshot: SharedSnapshot;
   #peers: PeerServer | undefined;
   #from: 'disk' | 'peer' | undefined;
 
@@ -22,7 +23,7 @@ export class Keeping {
   constructor(config: Config['state'], known: () => Known | undefined, log: Logger) {
     const { directory } = config;
     this.#config = config;
-    this.#known = known;
+    this.snapshot = new SharedSnapshot(known);
     this.#log = log;
     this.#file = directory === undefined ? undefined : new SnapshotFile({ directory, known, log });
   }
@@ -52,8 +53,10 @@ export class Keeping {
     const { listen, tls } = this.#config;
     catalog.on('change', () => this.#file?.changed());
     catalog.on('hold', () => this.#file?.now());
+    // Even if nothing changes any more: how old it is tells how long nobody was there.
+    this.#file?.changed();
     if (listen !== undefined)
-      this.#peers = await startPeerServer({ listen, tls, snapshot: new SharedSnapshot(this.#known), log: this.#log });
+      this.#peers = await startPeerServer({ listen, tls, snapshot: this.snapshot, log: this.#log });
   }
 
   /** How the snapshot on disk is doing; undefined without `state.directory`. */

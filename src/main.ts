@@ -120,7 +120,6 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     projection,
     journal,
     listeners,
-    known,
     awaited,
     reload: async () => reload(reread()),
   };

@@ -144,9 +144,10 @@ export function registryPolicies({
   networks,
 }: Pick<Config, 'registries' | 'policies' | 'networks'>): RegistryPolicy[] {
   const list = new PolicyList(policies);
-  return registries.map(
-    (registry) => new RegistryPolicy({ ...registry, networks, kinds: adapterOf(registry).kinds }, list),
-  );
+  return registries.map((registry) => {
+    const { kinds, guarded } = adapterOf(registry);
+    return new RegistryPolicy({ ...registry, guarded: registry.guarded ?? guarded, networks, kinds }, list);
+  });
 }
 
 function adapterOf(registry: RegistryConfig): Adapter {
@@ -164,6 +165,6 @@ function fingerprint(registry: RegistryConfig): string {
 }
 
 /** What a source sees of its configuration: not what only policies look at. */
-function sourceKeys({ host, namespace, locality, network, required, ...keys }: RegistryConfig): object {
+function sourceKeys({ host, namespace, locality, network, required, guarded, ...keys }: RegistryConfig): object {
   return keys;
 }

@@ -31,6 +31,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   dubbo: ['zookeeper', 'dubbo', 'nacos2', 'nacos3'],
   zookeeper: ['zookeeper', 'dubbo', 'dubbo27', 'springcloud-zookeeper'],
   consul: ['consul'],
+  coordination: ['zookeeper', 'consul', 'etcd', 'kube-apiserver'],
   eureka: ['eureka', 'springcloud'],
   file: [],
   snapshot: [],
@@ -55,7 +56,7 @@ function allSuites(): Suite[] {
     { ...suite('unit-node24', 'unit', ['node24']), node: 'node24' },
     ...folders.map((folder) => suite(folder, `real/${folder}`, needsOf(folder))),
     suite('e2e', 'e2e', EVERYTHING),
-    suite('faults', 'faults', [...EVERYTHING, 'libfaketime']),
+    ...inParts([suite('faults', 'faults', [...EVERYTHING, 'libfaketime'])], 'faults'),
   ].filter(({ files }) => files.length > 0);
 }
 

@@ -7,6 +7,7 @@ export const consul = defineAdapter({
   description: 'HashiCorp Consul',
   fields,
   kinds: { consul: { host: '{{ service.name }}.{{ service.metadata.domain }}', nominalWeight: 1, protocol: 'http' } },
+  guarded: true,
   staleAfter: 90_000,
   source: (config, context) => new ConsulSource(config, context),
 });

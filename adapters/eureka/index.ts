@@ -7,6 +7,7 @@ export const eureka = defineAdapter({
   description: 'Netflix Eureka, as Spring Cloud runs it',
   fields,
   kinds: { eureka: { host: '{{ service.name }}.eureka', nominalWeight: 1, protocol: 'http' } },
+  guarded: true,
   staleAfter: 90_000,
   source: (config, context) => new EurekaSource(config, context),
 });

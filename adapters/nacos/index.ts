@@ -19,6 +19,7 @@ export const nacos = defineAdapter({
     },
     dubbo: dubboKind,
   },
+  guarded: true,
   staleAfter: 60_000,
   source: (config, context) =>
     new NacosSource({

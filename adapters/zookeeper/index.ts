@@ -11,6 +11,7 @@ export const zookeeper = defineAdapter({
     dubbo: dubboKind,
     'spring-cloud': { host: '{{ service.name }}.zookeeper', nominalWeight: 1, protocol: 'http' },
   },
+  guarded: true,
   staleAfter: 60_000,
   source: (config, context) => new ZooKeeperSource(config, context),
 });

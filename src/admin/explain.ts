@@ -32,6 +32,7 @@ export interface Explanations {
 }
 
 const most = 20;
+const mostChanges = 3;
 
 /**
  * Walks what is asked for through every stage: registry, policies, merging, Istio's rules, clients.
@@ -196,7 +197,20 @@ function outcome(
   return `endpoint of ${host}${way}`;
 }
 
-function registryRemarks({ catalog, supervisors, config }: Parts, wanted: string, found: number): string[] {
+/** What the journal knows of an instance or a host that is there no more; the newest first. */
+function lastChanges({ journal }: Parts, wanted: string): string[] {
+  const ofInstance = journal.query({ instance: wanted, limit: mostChanges });
+  const entries = ofInstance.length > 0 ? ofInstance : journal.query({ host: wanted, limit: mostChanges });
+  return entries.map(({ at, host, text, endpoints, registry, cause }) => {
+    const own = endpoints.find(({ endpoint }) => endpoint === wanted || endpoint.startsWith(`${wanted}:`));
+    const what = own === undefined ? text : `${own.endpoint} ${own.text}`;
+    const from = registry === '' ? cause : `${registry}, ${cause}`;
+    return `${new Date(at).toISOString()} ${host}: ${what} [${from}]`;
+  });
+}
+
+function registryRemarks(parts: Parts, wanted: string, found: number): string[] {
+  const { catalog, supervisors, config } = parts;
   const remarks: string[] = [];
   for (const view of catalog.views()) {
     for (const [id, error] of view.unreadable)
@@ -204,7 +218,7 @@ function registryRemarks({ catalog, supervisors, config }: Parts, wanted: string
         remarks.push(`${id} cannot be read: ${reasonOf(error)}`);
   }
   if (found > 0) return remarks;
-  remarks.push('no registry holds it');
+  remarks.push('no registry holds it', ...lastChanges(parts, wanted));
   for (const { registry, state, error } of supervisors.map((supervisor) => supervisor.status()))
     if (state !== 'live') remarks.push(`${registry} is ${state}${error === undefined ? '' : `: ${error}`}`);
   for (const { name, include, exclude } of config.registries)

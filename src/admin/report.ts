@@ -10,7 +10,6 @@ import { type Note, type Rejection, type ServiceKey, serviceId } from '#model/se
 import type { XdsListener } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
 import type { SnapshotStatus } from '#snapshot/file.js';
-import type { Known } from '#snapshot/known.js';
 import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
 import type { Guarding } from '../guarding.js';
 import type { Keeping } from '../keeping.js';
@@ -27,8 +26,6 @@ export interface Parts {
   readonly journal: Journal;
   readonly supervisors: readonly Supervisor[];
   readonly listeners: readonly XdsListener[];
-  /** All that outlives this process; undefined while that is not complete. */
-  readonly known: () => Known | undefined;
   /** Registries that the first complete set still waits for. */
   readonly awaited: () => readonly string[];
   /** Reads the configuration anew and takes it over. Throws if it cannot be; then everything is as before. */
@@ -63,6 +60,7 @@ export interface RegistryReport extends SourceStatus {
   readonly complete: boolean;
   /** Whether all that is known of it is from before the start: from the snapshot, or from another replica. */
   readonly restored: boolean;
+  /** As the registry says: what is held is not among them. */
   readonly services: number;
   readonly instances: number;
   /** Records that could not be used. */
@@ -85,14 +83,15 @@ export function registryReports(parts: Parts): RegistryReport[] {
     const registry = config.registries[index];
     const view = catalog.view(status.registry);
     const services = [...(view?.services.values() ?? [])];
+    const said = [...(view?.said.values() ?? [])];
     return {
       ...status,
       type: registry?.type ?? '',
       required: registry?.required ?? true,
       complete: view?.complete ?? false,
       restored: (view?.isRestored ?? false) && !view?.complete,
-      services: services.length,
-      instances: services.reduce((sum, { instances }) => sum + instances.length, 0),
+      services: said.length,
+      instances: said.reduce((sum, { instances }) => sum + instances.length, 0),
       rejected: view === undefined ? 0 : rejectedRecords(parts, view).length,
       leftOut: services.reduce((sum, { key }) => sum + (catalog.contribution(serviceId(key))?.leftOut.length ?? 0), 0),
       held: catalog.guard(status.registry)?.held ?? 0,

@@ -161,8 +161,10 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
     }
   });
   server.get('/api/v1/snapshot', async (_request, reply) => {
-    const known = parts.known();
-    return known ?? reply.code(503).send({ error: `not all is known yet: waiting for ${awaited().join(', ')}` });
+    const bytes = await parts.keeping.snapshot.bytes();
+    return bytes === undefined
+      ? reply.code(503).send({ error: `not all is known yet: waiting for ${awaited().join(', ')}` })
+      : reply.type('application/octet-stream').send(bytes);
   });
   server.get('/api/v1/state', async () => stateReport(parts));
   server.get('/api/v1/guards', async () => guardsReport(parts));

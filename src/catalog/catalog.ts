@@ -207,13 +207,13 @@ export class Catalog extends EventEmitter<{
 
   /** Takes over what a registry says. */
   #apply(change: ViewChange): void {
-    const { registry, ids, cause } = change;
+    const { registry, cause } = change;
     const before = (id: string) => this.#contributions.get(id);
     const made = this.#registries.get(registry)?.settle(change, before, lastTick());
-    this.#rejoin(registry, ids, cause, made);
+    if (made !== undefined) this.#rejoin(registry, [...made.keys()], cause, made);
   }
 
-  #rejoin(registry: string, ids: readonly string[], cause: Cause, made?: ReadonlyMap<string, Made>): void {
+  #rejoin(registry: string, ids: readonly string[], cause: Cause, made?: ReadonlyMap<string, Made | undefined>): void {
     const touched = new Set<string>();
     this.#recompute(registry, ids, touched, made);
     this.#rebuild(touched, registry, cause);
@@ -256,8 +256,8 @@ export class Catalog extends EventEmitter<{
       told: (hold, event, text) => this.emit('hold', { registry: name, hold, event, text }),
       changed: (ids, why) => {
         if (!isCurrent()) return;
-        registry.reguard(ids);
-        this.#rejoin(name, ids, causeNow(`guard: ${why}`));
+        const changed = registry.reguard(ids, lastTick());
+        this.#rejoin(name, changed, causeNow(`guard: ${why}`));
       },
       ask: (held) => {
         if (registry.guard !== undefined) this.emit('doubt', { registry: name, guard: registry.guard, held });
@@ -277,7 +277,12 @@ export class Catalog extends EventEmitter<{
   }
 
   /** @param touched takes up the hosts that may change */
-  #recompute(registry: string, ids: readonly string[], touched: Set<string>, made?: ReadonlyMap<string, Made>): void {
+  #recompute(
+    registry: string,
+    ids: readonly string[],
+    touched: Set<string>,
+    made?: ReadonlyMap<string, Made | undefined>,
+  ): void {
     for (const id of ids) {
       const before = hostsOf(this.#contributions.get(id));
       const after = hostsOf(this.#contribute(registry, id, made?.get(id)));

@@ -28,7 +28,7 @@ export class CatalogRegistry {
   constructor(policy: RegistryPolicy, guards: GuardSettings | undefined, output: RegistryOutput) {
     const { name } = policy.settings;
     this.policy = policy;
-    this.guard = guards && new Guard(guards, output);
+    this.guard = guards && new Guard(guards, policy.settings.guarded ?? true, output);
     this.view = new RegistryView(name, output.listed);
   }
 
@@ -58,13 +58,13 @@ export class CatalogRegistry {
    * Takes over what the registry says of some services.
    * @param before what a service adds to the mesh until now
    * @param now ms since 1970, in coarse ticks
-   * @returns what the policies make of those that are in the mesh as they were said
+   * @returns the services that are other ones now, with what the policies make of them where that is known already
    */
   settle(
     { ids, isListing }: Pick<ViewChange, 'ids' | 'isListing'>,
     before: (id: string) => Contribution | undefined,
     now: number,
-  ): ReadonlyMap<string, Made> {
+  ): ReadonlyMap<string, Made | undefined> {
     const { view, guard } = this;
     const made = new Map<string, Made>();
     if (guard !== undefined) {
@@ -77,24 +77,26 @@ export class CatalogRegistry {
       });
       guard.change(changes);
       if (isListing) guard.excuse(false);
-      for (const { id, after } of changes) this.#note(id, after);
+      for (const { id, after } of changes) if (guard.heldOf(id).size > 0) this.#usable.set(id, after);
       this.#remember(guard, ids);
     }
-    this.reguard(ids);
-    for (const id of made.keys()) if (view.services.get(id) !== view.said.get(id)) made.delete(id);
-    return made;
+    const changed = this.reguard(ids, now);
+    return new Map(changed.map((id) => [id, view.services.get(id) === view.said.get(id) ? made.get(id) : undefined]));
   }
 
-  /** Something else of these services is held now. */
-  reguard(ids: readonly string[]): void {
+  /** Takes over what is held of these services now. @returns those that are other ones now */
+  reguard(ids: readonly string[], now: number): string[] {
     const { view, guard } = this;
-    for (const id of ids) {
+    return ids.filter((id) => {
       const said = view.said.get(id);
+      const known = view.services.get(id);
       const held = guard?.heldOf(id);
-      view.settle(id, held === undefined ? said : withHeld(said, view.services.get(id) ?? this.#former.get(id), held));
+      const service = held === undefined ? said : withHeld(said, known ?? this.#former.get(id), held);
+      view.settle(id, service);
       if (held === undefined || held.size === 0) this.#usable.delete(id);
-      else if (!this.#usable.has(id)) this.#note(id, usableOf(said && this.make(said, Date.now())));
-    }
+      else if (!this.#usable.has(id)) this.#usable.set(id, usableOf(said && this.make(said, now)));
+      return service !== known;
+    });
   }
 
   /** Other policies: what falls by them is no fall. @param contributions of all services of the registry */
@@ -113,7 +115,7 @@ export class CatalogRegistry {
       this.#usable.set(id, after);
       count += after.length;
     }
-    guard.rebase(guards, count);
+    guard.rebase(guards, this.policy.settings.guarded ?? true, count);
   }
 
   /** The services as they are in the mesh, for what outlives this process. */
@@ -128,10 +130,6 @@ export class CatalogRegistry {
       const known = this.view.services.get(id);
       if (known !== undefined && guard.remembers(id)) this.#former.set(id, known);
     }
-  }
-
-  #note(id: string, usable: readonly Instance[]): void {
-    if ((this.guard?.heldOf(id).size ?? 0) > 0) this.#usable.set(id, usable);
   }
 }
 

@@ -48,7 +48,14 @@ export async function diff(
 const formats: Readonly<Record<string, (known: Known, options: Options) => string>> = {
   json: (known) => `${JSON.stringify(known, null, 2)}\n`,
   yaml: (known) => stringify(known, { aliasDuplicateObjects: false }),
-  services: (known, { config }) => fileServices(known, read(config)),
+  services: (known, options) => {
+    const config = read(options.config);
+    const names = new Set(config.registries.map(({ name, type }) => `${name} (${type})`));
+    const others = known.registries.map(({ name, type }) => `${name} (${type})`).filter((name) => !names.has(name));
+    if (others.length > 0)
+      process.stderr.write(`left out, since ${options.config} has no such registry: ${others.join(', ')}\n`);
+    return fileServices(known, config);
+  },
 };
 
 /** `pontoon snapshot export [FILE]`: all that a snapshot holds, for other tools or as a registry of files. */

@@ -9,7 +9,7 @@ import type { Store, Version } from './store.js';
 /** Bytes of a document's text. Consul takes half a megabyte, the others one. */
 const LONGEST = 400_000;
 /** ms between two looks at a document that changes all the time. */
-const PACE_MS = 50;
+const PACE_MS = 200;
 /** ms that a replica waits at most before it tries again to change a document, when another one was faster. */
 const YIELD_MS = 20;
 

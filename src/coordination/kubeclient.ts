@@ -75,7 +75,7 @@ export class KubeClient {
   }
 
   /**
-   * Hears of an object's changes, beginning with what is there now, until the server's time is over or `changed` says that it is enough.
+   * Hears of an object's changes, beginning with what is there now as far as the server knows, until its time is over or `changed` says that it is enough.
    * @param path of the collection
    * @param changed gets the object, or undefined when it was deleted
    * @param seconds for which the server is to tell
@@ -88,7 +88,13 @@ export class KubeClient {
     changed: (object: unknown) => boolean,
     signal: AbortSignal,
   ): Promise<void> {
-    const query = { watch: '1', fieldSelector: `metadata.name=${name}`, timeoutSeconds: String(seconds) };
+    // From 0: without a version, a server that has just started lets a watch fail.
+    const query = {
+      watch: '1',
+      resourceVersion: '0',
+      fieldSelector: `metadata.name=${name}`,
+      timeoutSeconds: String(seconds),
+    };
     const timeout = (seconds + 5) * 1_000;
     await this.#send({ method: 'GET', path, query, timeout }, signal, async (response) => {
       for await (const line of linesOf(response)) {

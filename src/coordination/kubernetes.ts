@@ -117,16 +117,10 @@ export class KubernetesStore implements Store {
     signal: AbortSignal,
   ): Promise<KubeObject | undefined> {
     const { client, path, object } = await this.#place(kind, name);
-    let found: { readonly object: KubeObject | undefined } | undefined;
-    const changed = (now: unknown) => {
-      const seen = now as KubeObject | undefined;
-      if (seen?.metadata?.resourceVersion === known) return false;
-      found = { object: seen };
-      return true;
-    };
-    await client.watch(path, object, seconds, changed, signal);
-    // A watch tells nothing of what was deleted before it began.
-    return found === undefined ? this.#get(kind, name, signal) : found.object;
+    const isOther = (now: unknown) => (now as KubeObject | undefined)?.metadata?.resourceVersion !== known;
+    await client.watch(path, object, seconds, isOther, signal);
+    // What a watch tells may be older than what is known, and what was deleted before it began it does not tell.
+    return this.#get(kind, name, signal);
   }
 
   /** @returns the object as it is now; undefined if it is another one than `known` by now */

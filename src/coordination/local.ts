@@ -6,12 +6,16 @@ export class LocalCoordination implements Coordination {
   readonly error = undefined;
   readonly #documents = new Map<string, Json>();
   readonly #listeners = new Map<string, ((content: Json | undefined) => void)[]>();
-  readonly #ends: (() => void)[] = [];
+  readonly #candidates: ((isLeader: boolean) => void)[] = [];
   #isClosed = false;
 
   watch(name: string, heard: (content: Json | undefined) => void): void {
-    this.#listeners.set(checkName(name), [...(this.#listeners.get(name) ?? []), heard]);
-    queueMicrotask(() => heard(this.#documents.get(name)));
+    checkName(name);
+    queueMicrotask(() => {
+      if (this.#isClosed) return;
+      this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), heard]);
+      heard(this.#documents.get(name));
+    });
   }
 
   async update(name: string, change: (content: Json | undefined) => Json): Promise<void> {
@@ -23,18 +27,19 @@ export class LocalCoordination implements Coordination {
 
   campaign(role: string, leads: (isLeader: boolean) => void): Candidacy {
     checkName(role);
-    const candidacy = { isLeader: true };
-    queueMicrotask(() => leads(candidacy.isLeader));
-    this.#ends.push(() => {
-      candidacy.isLeader = false;
-      leads(false);
-    });
-    return candidacy;
+    const isLeader = () => !this.#isClosed;
+    this.#candidates.push(leads);
+    queueMicrotask(() => isLeader() && leads(true));
+    return {
+      get isLeader() {
+        return isLeader();
+      },
+    };
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#listeners.clear();
-    for (const end of this.#ends.splice(0)) end();
+    for (const leads of this.#candidates.splice(0)) leads(false);
   }
 }

@@ -22,6 +22,7 @@ interface Link {
   /** Of the documents whose watch is set. */
   readonly watched: Set<string>;
   ended: Error | undefined;
+  closed: Promise<void> | undefined;
 }
 
 /**
@@ -102,13 +103,13 @@ export class ZooKeeperStore implements Store {
       if (isCode(error, Exception.NO_NODE)) term.end();
       throw error;
     } finally {
-      // Its znode goes with the session, which is closed next.
+      // Its znode goes with the session.
       if (signal.aborted) term.end();
     }
   }
 
   async close(): Promise<void> {
-    await this.#link?.session.close();
+    await this.#link?.closed;
   }
 
   /** The candidate's znode, made if it is not there yet, and the one before it. */
@@ -199,20 +200,25 @@ export class ZooKeeperStore implements Store {
   /** The session once it is connected; a new one if the last one has ended. @throws the reason of its end */
   async #connected(signal: AbortSignal): Promise<Link> {
     signal.throwIfAborted();
-    this.#link ??= this.#open();
+    this.#link ??= this.#open(signal);
     const link = this.#link;
     await link.session.connected();
     signal.throwIfAborted();
     return link;
   }
 
-  #open(): Link {
+  /** @param signal closes it: who waits for it has no other way to end */
+  #open(signal: AbortSignal): Link {
     const part = 'session';
+    const close = () => {
+      link.closed = session.close();
+    };
     const listener: SessionListener = {
       lost: (error) => this.#health.failed(part, error),
       back: () => this.#health.well(part),
       ended: (error) => {
         link.ended = error;
+        signal.removeEventListener('abort', close);
         if (this.#link === link) this.#link = undefined;
         // Who waits says it from now on.
         this.#health.well(part);
@@ -221,7 +227,8 @@ export class ZooKeeperStore implements Store {
       alive: () => undefined,
     };
     const session = new Session(this.#options(), listener);
-    const link: Link = { session, mark: randomUUID(), watched: new Set(), ended: undefined };
+    const link: Link = { session, mark: randomUUID(), watched: new Set(), ended: undefined, closed: undefined };
+    signal.addEventListener('abort', close, { once: true });
     return link;
   }
 

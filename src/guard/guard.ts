@@ -40,11 +40,14 @@ export class Guard {
   readonly #serviceHolds = new Map<string, Hold>();
   /** Service id → usable instances that it had before the fall. */
   readonly #former = new Map<string, number>();
+  #isOn: boolean;
   #isExcused = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(settings: GuardSettings, output: GuardOutput) {
+  /** @param isOn whether anything is held at all */
+  constructor(settings: GuardSettings, isOn: boolean, output: GuardOutput) {
     this.#settings = settings;
+    this.#isOn = isOn;
     this.#output = output;
     this.#window = new PeakWindow(settings.registry.window);
   }
@@ -83,7 +86,7 @@ export class Guard {
     }
     this.#window.set(count, now);
     this.#window.excuse(excused);
-    if (lost.length > 0 && !this.#isExcused) this.#lose(lost, now);
+    if (lost.length > 0 && this.#isOn && !this.#isExcused) this.#lose(lost, now);
     for (const { id, after } of changes)
       if (after.length >= (this.#former.get(id) ?? Number.POSITIVE_INFINITY))
         for (const held of [...this.#held.of(id).values()]) this.#drop(held);
@@ -92,18 +95,20 @@ export class Guard {
   }
 
   /** Another configuration: what falls by that is no fall. @param count usable instances now */
-  rebase(settings: GuardSettings, count: number): void {
+  rebase(settings: GuardSettings, isOn: boolean, count: number): void {
+    this.#isOn = isOn;
     const { probe } = this.#settings;
     this.#settings = settings;
     if (probe !== settings.probe) this.#ask(this.#held.all());
     this.#window = new PeakWindow(settings.registry.window, count);
     this.#windows.clear();
     for (const held of this.#gone.all()) this.#gone.delete(held);
+    if (!isOn && this.#held.size > 0) this.#end(this.#held.all(), 'it is not guarded any more');
   }
 
   /** Whether nothing is a fall now, since the source itself was configured anew and has not listed all yet. */
   excuse(isExcused: boolean): void {
-    if (this.#isExcused && !isExcused) this.rebase(this.#settings, this.#window.count);
+    if (this.#isExcused && !isExcused) this.rebase(this.#settings, this.#isOn, this.#window.count);
     this.#isExcused = isExcused;
   }
 

@@ -81,6 +81,11 @@ export function withHeld(
 ): RegistryService | undefined {
   const base = said ?? known;
   if (base === undefined || held.size === 0) return said;
+  if (
+    said === undefined &&
+    base.instances.every((instance) => held.get(instancePlace(instance))?.instance === instance)
+  )
+    return known;
   const listed = (said?.instances ?? []).filter((instance) => !held.has(instancePlace(instance)));
   return { ...base, instances: [...listed, ...[...held.values()].map(({ instance }) => instance)] };
 }

@@ -104,5 +104,12 @@ function sortedMaps(entry: ServiceEntry): ServiceEntry {
 }
 
 function sorted<Value>(record: { [key: string]: Value }): { [key: string]: Value } {
+  let last = '';
+  let isSorted = true;
+  for (const key in record) {
+    if (key < last) isSorted = false;
+    last = key;
+  }
+  if (isSorted) return record;
   return Object.fromEntries(Object.entries(record).sort(([a], [b]) => compareText(a, b)));
 }

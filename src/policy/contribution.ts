@@ -20,6 +20,8 @@ export interface RegistrySettings extends EndpointSettings {
   readonly host?: string | undefined;
   /** Istio namespace. */
   readonly namespace?: string | undefined;
+  /** Whether what it loses at once may be held; it may, unless given. */
+  readonly guarded?: boolean | undefined;
 }
 
 /** What one registry's service adds to a mesh service. */
@@ -219,8 +221,17 @@ function failure(record: string, rule: string): Rejection {
   return { record, reason: `${rule} has no value here, as for a key that is not there: it has no effect` };
 }
 
-function scopeOf(service: ServiceScope, instance: Instance): InstanceScope {
-  return { ...service, instance: { ...instance, port: BigInt(instance.ports[0]?.number ?? 0) } };
+/** What expressions see of an instance; made when one looks. */
+function scopeOf({ registry, service }: ServiceScope, instance: Instance): InstanceScope {
+  let seen: InstanceScope['instance'] | undefined;
+  return {
+    registry,
+    service,
+    get instance() {
+      seen ??= { ...instance, port: BigInt(instance.ports[0]?.number ?? 0) };
+      return seen;
+    },
+  };
 }
 
 /** Of two records for one endpoint the newer one counts; where they are of one age, the one that sorts last. */

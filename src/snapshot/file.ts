@@ -59,6 +59,8 @@ export class SnapshotFile {
   #earliestSoon = 0;
   #failures = 0;
   #writing: Promise<void> | undefined;
+  /** What was asked for during a write. */
+  #wanted: 'changed' | 'now' | undefined;
   #isClosed = false;
 
   constructor(options: SnapshotFileOptions) {
@@ -90,12 +92,14 @@ export class SnapshotFile {
 
   /** Something changed that shall be on disk before long. */
   changed(): void {
-    this.#schedule(Math.max(performance.now() + gather, this.#earliest));
+    if (this.#writing !== undefined) this.#wanted ??= 'changed';
+    else this.#schedule(Math.max(performance.now() + gather, this.#earliest));
   }
 
   /** Something changed that must not be lost, such as a hold. */
   now(): void {
-    this.#schedule(Math.max(performance.now(), this.#earliestSoon));
+    if (this.#writing !== undefined) this.#wanted = 'now';
+    else this.#schedule(Math.max(performance.now(), this.#earliestSoon));
   }
 
   status(): SnapshotStatus {
@@ -119,10 +123,12 @@ export class SnapshotFile {
 
   #begin(): void {
     this.#due = Number.POSITIVE_INFINITY;
-    // What changes during a write is in the next one.
-    const writing = (this.#writing ?? Promise.resolve()).then(() => this.#write());
-    this.#writing = writing.finally(() => {
-      if (this.#failures > 0) this.changed();
+    this.#writing = this.#write().finally(() => {
+      const wanted = this.#wanted;
+      this.#writing = undefined;
+      this.#wanted = undefined;
+      if (wanted !== undefined) this[wanted]();
+      else if (this.#failures > 0) this.changed();
       else this.#schedule(performance.now() + longestPause);
     });
   }

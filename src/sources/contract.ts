@@ -88,6 +88,8 @@ export interface Adapter<Fields extends z.ZodRawShape = z.ZodRawShape> {
   readonly fields: Fields;
   /** The kinds of service that it reads, by `RegistryService.kind`. */
   readonly kinds: Readonly<Record<string, ServiceKind>>;
+  /** Whether what is lost may be a fault of the registry: not where people write what it says. */
+  readonly guarded: boolean;
   /** Without a proof of life for this long, in ms, a source is stale. */
   readonly staleAfter: number;
   /** Makes a source. Does no I/O. */

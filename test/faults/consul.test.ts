@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { requireServers } from '#test/servers/require.js';
 import { ConsulRegistry } from './registries.js';
-import { blinks, fault, holdMs, within } from './scene.js';
+import { blinks, fault, outageMs, within } from './scene.js';
 
 describe('faults of Consul', () => {
   let consul: ConsulRegistry;
@@ -20,7 +20,7 @@ describe('faults of Consul', () => {
     await scene.does('Consul is killed', () => consul.server.kill());
     await scene.state('consul stale');
     await scene.middle();
-    await sleep(holdMs.registry);
+    await sleep(outageMs);
     await scene.does('Consul is started again', () => consul.server.start());
     await orders.add(2);
     const removed = await orders.remove(2);
@@ -52,7 +52,7 @@ describe('faults of Consul', () => {
       await scene.held(0);
       await scene.flows();
     },
-    blinks,
+    () => ({ ...blinks(), isKilled: true }),
   );
 
   fault(

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { requireServers } from '#test/servers/require.js';
 import { EurekaRegistry } from './registries.js';
-import { fault, holdMs, within } from './scene.js';
+import { fault, holdMs, killed, within } from './scene.js';
 
 describe('faults of Eureka', () => {
   let eureka: EurekaRegistry;
@@ -13,22 +13,27 @@ describe('faults of Eureka', () => {
   });
   after(() => eureka?.stop());
 
-  fault('Eureka is restarted with an empty registry', async (scene) => {
-    const orders = await scene.fleet(eureka, 'orders', 12);
-    const pay = await scene.fleet(eureka, 'pay', 4);
-    await scene.begin();
+  fault(
+    'Eureka is restarted with an empty registry',
+    async (scene) => {
+      const orders = await scene.fleet(eureka, 'orders', 12);
+      const pay = await scene.fleet(eureka, 'pay', 4);
+      await scene.begin();
 
-    await scene.does('all servers are restarted; nobody renews for a while', () => eureka.restartEmpty());
-    await scene.held(16);
-    await scene.middle();
-    await scene.gone(orders.die(2), within.dead);
-    await scene.outlasts();
+      const dead = orders.die(2);
+      await scene.does('all servers are restarted; nobody renews for a while', () => eureka.restartEmpty());
+      await scene.held('something');
+      await scene.middle();
+      await scene.gone(dead, within.stale);
+      await scene.outlasts();
 
-    await orders.registerAgain();
-    await pay.registerAgain();
-    await scene.held(0);
-    await scene.flows();
-  });
+      await orders.registerAgain();
+      await pay.registerAgain();
+      await scene.held(0);
+      await scene.flows();
+    },
+    killed,
+  );
 
   fault('1 of 3 Eureka nodes lies', async (scene) => {
     const orders = await scene.fleet(eureka, 'orders', 12);
@@ -38,7 +43,7 @@ describe('faults of Eureka', () => {
     await scene.does('the first server is restarted; it has no peers, and nobody registers there', () => eureka.lie(0));
     await scene.middle();
     // Longer than `settleTime` and than the holds.
-    await sleep(holdMs.registry + 10_000);
+    await sleep(holdMs.registry + 8_000);
     await scene.gone(await orders.remove(2), within.plain);
     await scene.flows();
   });

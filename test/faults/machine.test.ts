@@ -84,7 +84,7 @@ describe("faults of Pontoon's machine", () => {
         await scene.held(6);
         await scene.does(`the clock is set to ${offset}`, () => clock.set(offset));
         // The clock of the process looks into its file once a second.
-        await sleep(holdMs.service - 3_000);
+        await sleep(holdMs.service - 2_500);
         expect(scene.observer.held, 'held until the time is over').to.equal(6);
         expect(scene.observer.states).to.equal('zookeeper live');
         await scene.middle();

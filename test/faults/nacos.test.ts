@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { requireServers } from '#test/servers/require.js';
 import { NacosRegistry } from './registries.js';
-import { fault, holdMs, within } from './scene.js';
+import { fault, killed, outageMs, within } from './scene.js';
 
 describe('faults of Nacos', () => {
   let nacos: NacosRegistry;
@@ -13,22 +13,27 @@ describe('faults of Nacos', () => {
   });
   after(() => nacos?.stop());
 
-  fault('Nacos is restarted empty', async (scene) => {
-    const orders = await scene.fleet(nacos, 'orders', 12);
-    const pay = await scene.fleet(nacos, 'pay', 4);
-    await scene.begin();
+  fault(
+    'Nacos is restarted empty',
+    async (scene) => {
+      const orders = await scene.fleet(nacos, 'orders', 12);
+      const pay = await scene.fleet(nacos, 'pay', 4);
+      await scene.begin();
 
-    await scene.does('Nacos is restarted without its database', () => nacos.loseData());
-    await scene.held(16);
-    await scene.middle();
-    await scene.gone(orders.die(2), within.dead);
-    await scene.outlasts();
+      const dead = orders.die(2);
+      await scene.does('Nacos is restarted without its database', () => nacos.loseData());
+      await scene.held('something');
+      await scene.middle();
+      await scene.gone(dead, within.stale);
+      await scene.outlasts();
 
-    await orders.registerAgain();
-    await pay.registerAgain();
-    await scene.held(0);
-    await scene.flows();
-  });
+      await orders.registerAgain();
+      await pay.registerAgain();
+      await scene.held(0);
+      await scene.flows();
+    },
+    killed,
+  );
 
   fault('Nacos is up and refuses', async (scene) => {
     const orders = await scene.fleet(nacos, 'orders', 12);
@@ -38,7 +43,7 @@ describe('faults of Nacos', () => {
     await scene.does('Nacos is restarted with authentication', () => nacos.refuse(true));
     await scene.state('nacos stale');
     await scene.middle();
-    await sleep(holdMs.registry);
+    await sleep(outageMs);
     await scene.does('Nacos is restarted without it', () => nacos.refuse(false));
     await scene.state('nacos live');
     await scene.gone(await orders.remove(2), within.back);

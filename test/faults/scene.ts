@@ -12,14 +12,17 @@ import type { FaultRegistry } from './registries.js';
 export const isFull = process.env.PONTOON_FAULTS === 'full';
 
 /** ms: how long the guards of a scene hold, of a registry and of a service. */
-export const holdMs = isFull ? { registry: 30_000, service: 20_000 } : { registry: 8_000, service: 8_000 };
+export const holdMs = isFull ? { registry: 30_000, service: 20_000 } : { registry: 5_000, service: 6_000 };
+
+/** ms: how long a registry is away. */
+export const outageMs = isFull ? 40_000 : 4_000;
 
 /** Within how many ms what is said here has to happen, on a busy machine. */
 export const within = {
   /** A removal below the limits: the registry's own delay, and istiod's. */
   plain: 5_000,
   /** A dead instance that is held: it is asked three times, 2 s apart, in the rounds of the prober. */
-  dead: 20_000,
+  dead: 25_000,
   /** What a source needs to be back after an outage, with its pauses of up to 15 s. */
   back: 40_000,
   /** What a source needs to notice that its registry is away. */
@@ -28,6 +31,9 @@ export const within = {
 
 /** Per cent of a core that Pontoon may use in the mean, from the first fault to the end. */
 const maxShare = 10;
+
+/** Pontoon is killed in the middle of it, also in the short run. */
+export const killed = (): SceneOptions => ({ isKilled: true });
 
 /** Where a registry loses one service after the other: see {@link SceneOptions.blinkMs}. */
 export const blinks = (): SceneOptions => ({ blinkMs: 2_000 });
@@ -96,7 +102,7 @@ export class Scene {
     await this.#observer.start();
     await this.allThere(within.back);
     // The start's own work.
-    await sleep(3_000);
+    await sleep(1_000);
     this.#observer.share();
   }
 
@@ -155,9 +161,9 @@ export class Scene {
     await this.until(wanted, ({ states }) => states.includes(wanted), within.stale);
   }
 
-  /** Waits until guards hold so many. */
-  async held(count: number, timeoutMs: number = within.back): Promise<void> {
-    await this.until(`${count} are held`, ({ held }) => held === count, timeoutMs);
+  /** Waits until guards hold so many, or anything. */
+  async held(count: number | 'something'): Promise<void> {
+    await this.until(`${count} is held`, ({ held }) => (count === 'something' ? held > 0 : held === count));
     this.#heldAt = performance.now();
   }
 

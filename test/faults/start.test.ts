@@ -6,7 +6,7 @@ import { freePort } from '#test/servers/ports.js';
 import { until } from '#test/servers/probes.js';
 import { requireServers } from '#test/servers/require.js';
 import { ConsulRegistry, ZooKeeperRegistry } from './registries.js';
-import { fault, type Scene, within } from './scene.js';
+import { fault, outageMs, type Scene, within } from './scene.js';
 
 /** What `/readyz` says. */
 async function readiness(pontoon: Pontoon): Promise<unknown> {
@@ -70,7 +70,7 @@ describe('faults of the start', () => {
     });
     await scene.does('Pontoon is started', () => scene.pontoon.start());
     await scene.state('consul live');
-    await sleep(5_000);
+    await sleep(outageMs);
     expect(await readiness(scene.pontoon)).to.deep.equal(waiting);
     await scene.middle();
 

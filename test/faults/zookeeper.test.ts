@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { requireServers } from '#test/servers/require.js';
 import { ZooKeeperRegistry } from './registries.js';
-import { blinks, fault, within } from './scene.js';
+import { blinks, fault, killed, outageMs, within } from './scene.js';
 
 describe('faults of ZooKeeper', () => {
   let zookeeper: ZooKeeperRegistry;
@@ -35,32 +35,37 @@ describe('faults of ZooKeeper', () => {
     blinks,
   );
 
-  fault('ZooKeeper is restarted without its data', async (scene) => {
-    const orders = await scene.fleet(zookeeper, 'orders', 12);
-    const pay = await scene.fleet(zookeeper, 'pay', 4);
-    await scene.begin();
+  fault(
+    'ZooKeeper is restarted without its data',
+    async (scene) => {
+      const orders = await scene.fleet(zookeeper, 'orders', 12);
+      const pay = await scene.fleet(zookeeper, 'pay', 4);
+      await scene.begin();
 
-    await scene.does('ZooKeeper is restarted without its data', () => zookeeper.loseData());
-    await scene.held(16);
-    await scene.middle();
-    await scene.gone(orders.die(3), within.dead);
+      const dead = orders.die(3);
+      await scene.does('ZooKeeper is restarted without its data', () => zookeeper.loseData());
+      await scene.held('something');
+      await scene.middle();
+      await scene.gone(dead, within.back);
 
-    await orders.registerAgain();
-    await sleep(2_000);
-    await pay.registerAgain();
-    await scene.held(0);
-    await scene.flows();
-  });
+      await orders.registerAgain();
+      await sleep(2_000);
+      await pay.registerAgain();
+      await scene.held(0);
+      await scene.flows();
+    },
+    killed,
+  );
 
   fault("Pontoon's session expires while half of the instances change", async (scene) => {
     const orders = await scene.fleet(zookeeper, 'orders', 12);
     const pay = await scene.fleet(zookeeper, 'pay', 4);
     await scene.begin();
 
-    await scene.does('Pontoon is stopped, for twice its session', () => scene.pontoon.pause());
+    await scene.does('Pontoon is stopped, for longer than its session', () => scene.pontoon.pause());
     await orders.add(6);
     const half = [await orders.remove(6), await pay.remove(2)];
-    await sleep(8_000);
+    await sleep(Math.max(8_000, outageMs));
     await scene.does('Pontoon goes on', () => scene.pontoon.resume());
     await scene.middle();
     await scene.allThere(within.back);

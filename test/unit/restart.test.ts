@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { pino } from 'pino';
 import { stringify } from 'yaml';
+import type { Explanations } from '#admin/explain.js';
 import type { GuardsReport } from '#admin/guards.js';
 import type { RegistryReport, ServiceReport, StateReport } from '#admin/report.js';
 import { parseConfig } from '#config/load.js';
@@ -32,7 +33,7 @@ describe('what is known outlives a process', function () {
     const listen = async () => `127.0.0.1:${await freePort()}`;
     const config = parseConfig(
       stringify({
-        registries: [{ name: 'a', type: 'file', path: path('a.yaml') }],
+        registries: [{ name: 'a', type: 'file', path: path('a.yaml'), guarded: true }],
         guards: { probe: 'off' },
         admin: { listen: await listen() },
         istio: { xds: [{ listen: await listen() }] },
@@ -88,6 +89,7 @@ describe('what is known outlives a process', function () {
     const second = await start({ state });
     await until('a hold', async () => (await registry(second)).held === 12);
     expect(await endpoints(second)).to.equal(12);
+    expect(await registry(second)).to.include({ services: 0, instances: 0 });
     const [hold] = (await get<GuardsReport>(second, 'guards')).holds;
     expect(hold?.reason).to.equal('12 of 12 usable instances have gone, at most 30 % may within 300 s');
     await end(second);
@@ -113,7 +115,7 @@ describe('what is known outlives a process', function () {
     await end(first);
     const second = await start({
       state,
-      registries: [{ name: 'a', type: 'file', path: path('a.yaml'), exclude: ['orders'] }],
+      registries: [{ name: 'a', type: 'file', path: path('a.yaml'), guarded: true, exclude: ['orders'] }],
     });
     await until('listed', async () => (await registry(second)).complete);
     expect(await endpoints(second)).to.equal(0);
@@ -157,6 +159,21 @@ describe('what is known outlives a process', function () {
     for (const one of [first, back]) await until('a hold', async () => (await registry(one)).held === 12);
     expect(await post(back, 'guards/release', { registry: 'a' })).to.equal(200);
     await until('that the other has heard', async () => (await endpoints(first)) === 0);
+  });
+
+  it('explain says of an instance that is gone when that was, also after a restart', async () => {
+    const state = { directory: path('explained') };
+    write('a.yaml', 12);
+    const first = await start({ state });
+    await until('ready', () => isReady(first));
+    write('a.yaml', 11);
+    await until('that one has gone', async () => (await endpoints(first)) === 11);
+    await end(first);
+    const second = await start({ state });
+    const { remarks } = await get<Explanations>(second, 'explain?q=10.0.0.12:80');
+    expect(remarks.slice(0, 2).join('; ')).to.match(
+      /no registry holds it; 20.* orders: 10.0.0.12:80 removed: no longer in a \[a, /,
+    );
   });
 
   it('a first start waits for a registry that never came, names it, and goes on when an operator says so', async () => {

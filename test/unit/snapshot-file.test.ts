@@ -67,7 +67,7 @@ describe('the file of a snapshot', () => {
   });
 
   it('gathers changes and rests after a write, but not long when it matters', async function () {
-    this.timeout(60_000);
+    this.timeout(180_000);
     const it = file();
     const savedAt = () => (existsSync(path()) ? decodeSnapshot(readFileSync(path()), path()).known.savedAt : undefined);
     for (let change = 0; change < 100; change++) it.changed();
@@ -79,10 +79,10 @@ describe('the file of a snapshot', () => {
     const begun = performance.now();
     it.now();
     await until('written soon', () => savedAt() === 2);
-    expect(performance.now() - begun).to.be.below(3_000);
+    expect(performance.now() - begun).to.be.below(4_000 + 5 * (it.status().ms ?? 0));
     known = knownOf(5, 3);
     it.changed();
-    await until('written in its turn', () => savedAt() === 3);
+    await until('written in its turn', () => savedAt() === 3, 120_000);
     known = knownOf(5, 4);
     it.changed();
     await it.close();

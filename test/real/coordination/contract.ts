@@ -11,8 +11,11 @@ const add =
     [...((content ?? []) as string[]).filter((one) => one !== item), item].sort();
 const increment = (content: Json | undefined): Json => Number(content ?? 0) + 1;
 
-/** What coordination promises, shown with a real store. */
-export function coordinationContract(stage: Stage): void {
+/**
+ * What coordination promises, shown with a real store.
+ * @param more tests that this kind alone has
+ */
+export function coordinationContract(stage: Stage, more: () => void = () => undefined): void {
   describe(`coordination: ${stage.kind}`, function () {
     this.timeout(120_000);
     const closing: (() => Promise<void>)[] = [];
@@ -141,7 +144,7 @@ export function coordinationContract(stage: Stage): void {
             () => undefined,
             (error: Error) => error.message,
           );
-        await until('it says why', () => coordination.error !== undefined);
+        await sleep(300);
         const start = performance.now();
         await coordination.close();
         expect(await update).to.include('closed');
@@ -242,7 +245,35 @@ export function coordinationContract(stage: Stage): void {
       it('has another leader when one is frozen, which does not act when it goes on', () => result(1));
       if (stage.port !== undefined)
         it('has another leader when one is cut off, after that has given up', () => result(2));
+
+      if (stage.port !== undefined)
+        it('has no leader while the store hangs, and one when it goes on', async () => {
+          await running;
+          const { coordination } = replica('seven');
+          const told: boolean[] = [];
+          const candidacy = coordination.campaign('hung', (isLeader) => told.push(isLeader));
+          const heard = replica('seven').heard('list');
+          await until('it leads', () => candidacy.isLeader && heard.length === 1);
+          const start = performance.now();
+          stage.server?.pause();
+          try {
+            const update = coordination.update('list', add('a'));
+            await until('it has given up', () => told.length === 2, takeover);
+            expect(candidacy.isLeader).to.equal(false);
+            await until('it says why', () => coordination.error !== undefined);
+            console.log(`        given up after ${Math.round(performance.now() - start)} ms: ${coordination.error}`);
+            stage.server?.resume();
+            await update;
+          } finally {
+            stage.server?.resume();
+          }
+          await until('it leads again', () => candidacy.isLeader && String(heard.at(-1)) === 'a', takeover + slack);
+          await until('nothing is wrong', () => coordination.error === undefined);
+          expect(told).to.deep.equal([true, false, true]);
+        });
     });
+
+    more();
 
     if (stage.idle !== undefined) {
       const { watching, leading } = stage.idle;

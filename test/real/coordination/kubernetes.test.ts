@@ -38,18 +38,13 @@ const stage: Stage = {
   }),
   away: () => server.kill(),
   back: async () => void (await server.start()),
+  get server() {
+    return server;
+  },
   idle: { watching: 20, leading: 150 },
 };
 
-coordinationContract(stage);
-
-describe('coordination: Kubernetes, accounts', function () {
-  this.timeout(60_000);
-  before(async function () {
-    await stage.start(this);
-  });
-  after(() => stage.stop());
-
+coordinationContract(stage, () => {
   for (const [what, account, reason] of [
     ['may not do it', nobody, /answered 403 configmaps "pontoon-news" is forbidden: User "nobody" cannot get/],
     ['is not known', { name: 'stranger', token: 'the-token-of-a-stranger' }, /answered 401 Unauthorized/],

@@ -26,6 +26,8 @@ export interface Stage {
   /** Takes the store away, as a crash does, and brings it back with its content. */
   away(): Promise<void>;
   back(): Promise<void>;
+  /** The store's process, if it has one that can be frozen. */
+  readonly server?: Pick<Server, 'pause' | 'resume'>;
   /** Ceiling for what clients send in a minute while nothing changes, in pieces of TCP: of a replica that watches, and of one that leads, too. */
   readonly idle?: { readonly watching: number; readonly leading: number };
 }
