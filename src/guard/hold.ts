@@ -83,6 +83,7 @@ export function withHeld(
   if (base === undefined || held.size === 0) return said;
   if (
     said === undefined &&
+    base.instances.length === held.size &&
     base.instances.every((instance) => held.get(instancePlace(instance))?.instance === instance)
   )
     return known;
