@@ -49,7 +49,7 @@ class Session {
   /** The server that answered last. */
   #address = '';
   #answeredAt = 0;
-  /** When a delta brought news last, if nothing was fetched in full since. */
+  /** When news came last, if nothing was fetched in full since. */
   #newsAt: number | undefined;
   #settledAt = 0;
   #failed = false;
@@ -129,12 +129,12 @@ class Session {
 
   async #full(): Promise<void> {
     const answer = await this.client.applications(this.signal);
-    this.#newsAt = undefined;
     const told = this.#answered('full fetch');
     if (this.#failed || answer.server !== this.#address) this.#settledAt = performance.now() + this.config.settleTime;
     this.#address = answer.server;
     const settling = performance.now() < this.#settledAt;
-    await this.#show(answer.leases, settling ? keepMissing(answer.leases, this.#shown) : answer.leases, told);
+    const wanted = settling ? keepMissing(answer.leases, this.#shown) : answer.leases;
+    this.#newsAt = (await this.#show(answer.leases, wanted, told)) ? performance.now() : undefined;
   }
 
   #answered(what: string): Cause {
