@@ -12,8 +12,8 @@ import { sameService, serviceKey, toService } from './service.js';
 // Servers keep what changed for three minutes; whoever was away longer has missed something.
 const DELTA_REACH_MS = 120_000;
 // A server whose cache is filled while leases come keeps that answer until the next change, for up to three minutes, with a count that agrees with it. So when
-// changes have ended, everything is read once more.
-const PROOF_MS = 10_000;
+// changes have ended, everything is read once more: after so many intervals without any.
+const QUIET_POLLS = 3;
 
 /** Reads a Eureka registry by polling: everything once, then what changed. */
 export class EurekaSource implements Source {
@@ -108,7 +108,7 @@ class Session {
       this.#failed ||
       this.#deltaRefused ||
       now - this.#answeredAt > DELTA_REACH_MS ||
-      now - (this.#newsAt ?? now) > PROOF_MS ||
+      now - (this.#newsAt ?? now) > QUIET_POLLS * this.config.pollInterval ||
       (settled && this.#shown !== this.#server)
     );
   }
