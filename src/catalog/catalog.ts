@@ -8,6 +8,7 @@ import type { Contribution, ContributionTrace, RegistryPolicy } from '#policy/co
 import type { Known, KnownEmpty, KnownRegistry } from '#snapshot/known.js';
 import { type Cause, cause as causeNow } from '#sources/contract.js';
 import { Claims, hostsOf } from './claims.js';
+import { Graces } from './graces.js';
 import { type MeshDefaults, merge } from './merge.js';
 import { CatalogRegistry, type Made } from './registry.js';
 import type { RegistryView, ViewChange } from './view.js';
@@ -86,7 +87,7 @@ export class Catalog extends EventEmitter<{
   /** Services that the configuration leaves out. */
   readonly #dropped = new Map<string, RejectedService>();
   /** Hosts that nobody claims any more, until their grace has run out. */
-  readonly #gone = new Map<string, { readonly timer: NodeJS.Timeout; readonly until: number }>();
+  readonly #graces = new Graces((host) => this.#forget(host));
   /** Services that change by themselves: registry and when, in ms since 1970. */
   readonly #due = new Map<string, { readonly registry: string; readonly at: number }>();
   #ticking: NodeJS.Timeout | undefined;
@@ -159,13 +160,8 @@ export class Catalog extends EventEmitter<{
   /** All that has to outlive this process. Registries of which not all is known are left out. */
   known(): { readonly registries: readonly Omit<KnownRegistry, 'source'>[]; readonly empty: readonly KnownEmpty[] } {
     const registries = [...this.#registries.values()].filter(({ view }) => view.complete || view.isRestored);
-    const now = performance.now();
-    const empty: KnownEmpty[] = [];
-    for (const service of this.#services.values()) {
-      if (service.endpoints.length > 0) continue;
-      const until = this.#gone.get(service.host)?.until;
-      empty.push({ service, left: until === undefined ? undefined : Math.max(0, Math.round(until - now)) });
-    }
+    const services = [...this.#services.values()].filter(({ endpoints }) => endpoints.length === 0);
+    const empty = services.map((service) => ({ service, left: this.#graces.left(service.host) }));
     return { registries: registries.map((registry) => registry.known()), empty };
   }
 
@@ -199,8 +195,7 @@ export class Catalog extends EventEmitter<{
 
   /** Ends all timers. */
   close(): void {
-    for (const { timer } of this.#gone.values()) clearTimeout(timer);
-    this.#gone.clear();
+    this.#graces.close();
     for (const { guard } of this.#registries.values()) guard?.close();
     clearTimeout(this.#ticking);
   }
@@ -336,8 +331,7 @@ export class Catalog extends EventEmitter<{
     const known = this.#services.get(host);
     const [first, ...others] = this.#holders(host);
     if (first !== undefined) {
-      clearTimeout(this.#gone.get(host)?.timer);
-      this.#gone.delete(host);
+      this.#graces.cancel(host);
       const vips = this.#vips.addresses(host);
       const before = known ?? this.#remembered.get(host);
       this.#services.set(host, merge(host, [first, ...others], vips, this.#settings, before));
@@ -350,7 +344,7 @@ export class Catalog extends EventEmitter<{
         unreachable: [],
         origins: [],
       });
-      if (!this.#gone.has(host)) this.#forgetAfter(host, this.#settings.grace);
+      this.#graces.begin(host, this.#settings.grace);
     }
   }
 
@@ -365,12 +359,6 @@ export class Catalog extends EventEmitter<{
     return holders;
   }
 
-  /** @param grace ms */
-  #forgetAfter(host: string, grace: number): void {
-    const timer = setTimeout(() => this.#forget(host), grace).unref();
-    this.#gone.set(host, { timer, until: performance.now() + grace });
-  }
-
   /** Services that were gone before the start, and whose grace goes on. */
   #restoreLeaving(): void {
     const leaving = this.#leaving.filter(
@@ -379,14 +367,13 @@ export class Catalog extends EventEmitter<{
     this.#leaving = [];
     for (const { service, left = 0 } of leaving) {
       this.#services.set(service.host, service);
-      this.#forgetAfter(service.host, Math.min(left, this.#settings.grace));
+      this.#graces.begin(service.host, Math.min(left, this.#settings.grace));
     }
     const hosts = leaving.map(({ service }) => service.host);
     if (hosts.length > 0) this.#change(new Set([...hosts, ...this.#vips.change(hosts, [])]), '', causeNow('snapshot'));
   }
 
   #forget(host: string): void {
-    this.#gone.delete(host);
     const hosts = new Set([host, ...this.#vips.change([], [host])]);
     this.#change(hosts, '', causeNow('grace ended'), host);
   }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { dnsLabel } from '#model/address.js';
 
 const registry = (type: string) =>
   z
@@ -42,12 +43,12 @@ export const coordinationSchema = z.discriminatedUnion('type', [
       kubeconfig: z.string().min(1).optional().meta({ description: "File; the pod's own account unless set" }),
       namespace: z
         .string()
-        .min(1)
+        .regex(dnsLabel, 'expected a DNS label')
         .optional()
         .meta({ description: "Namespace of the objects; the context's or the pod's own unless set" }),
       name: z
         .string()
-        .min(1)
+        .regex(/^[a-z0-9]([a-z0-9-]{0,98}[a-z0-9])?$/, 'expected lower-case letters, digits and dashes, at most 100')
         .default('pontoon')
         .meta({ description: 'Prefix of the names of ConfigMaps and Leases; its own for each group of replicas' }),
     })

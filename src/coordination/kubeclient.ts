@@ -134,8 +134,10 @@ export class KubeClient {
           .once('close', () => reject(new KubeError('the connection was closed')));
         sent.end(body === undefined ? undefined : JSON.stringify(body));
       });
-      // Who reads it hears of that; nobody does after the end.
-      response.on('error', () => undefined);
+      // Node's own word for it is "aborted". After the end nobody hears of it.
+      response.on('error', () => {
+        reason ??= new KubeError('the connection was lost');
+      });
       const { statusCode: status = 0 } = response;
       if (status >= 300) {
         if (status === 401) this.#credentials = undefined;

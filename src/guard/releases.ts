@@ -43,7 +43,12 @@ export class Releases {
     const json: Json = { id, at, what, registry, service };
     // Closed before the store answered: the release holds here alone.
     this.#coordination
-      .update(document, (content) => [...(Array.isArray(content) ? content : []), json].slice(-most))
+      .update(document, (content) => {
+        const known = Array.isArray(content) ? content : [];
+        // A write whose answer was lost is made again.
+        const isThere = entriesOf(known).some((one) => one.id === id);
+        return isThere ? known : [...known, json].slice(-most);
+      })
       .catch(() => undefined);
   }
 

@@ -112,11 +112,20 @@ export class KubeApi extends Server {
   /**
    * Creates an object, such as a Role, as the admin does.
    * @param path of the collection: `/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles`
+   * @returns the object as the server has made it
    * @throws Error with the server's answer if it refuses
    */
-  async create(path: string, object: object): Promise<void> {
+  async create(path: string, object: object): Promise<unknown> {
     const answer = await this.#ask('POST', path, object);
     if (!answer.ok) throw new Error(`POST ${path}: ${answer.text}`);
+    return JSON.parse(answer.text);
+  }
+
+  /** The token of a service account, as its pods get it; good for an hour. */
+  async accountToken(namespace: string, account: string): Promise<string> {
+    const path = `/api/v1/namespaces/${namespace}/serviceaccounts/${account}/token`;
+    const made = (await this.create(path, { spec: { expirationSeconds: 3_600 } })) as { status: { token: string } };
+    return made.status.token;
   }
 
   override async stop(graceMs?: number): Promise<void> {

@@ -269,7 +269,7 @@ export function coordinationContract(stage: Stage, more: () => void = () => unde
           }
           await until('it leads again', () => candidacy.isLeader && String(heard.at(-1)) === 'a', takeover + slack);
           await until('nothing is wrong', () => coordination.error === undefined);
-          expect(told).to.deep.equal([true, false, true]);
+          expect(told.slice(0, 3)).to.deep.equal([true, false, true]);
         });
     });
 

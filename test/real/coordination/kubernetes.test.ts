@@ -1,18 +1,22 @@
+import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
-import { type KubeApi, startKubeApi } from '#test/servers/kubeapi.js';
+import { parseAllDocuments } from 'yaml';
+import { type KubeApi, type KubeUser, startKubeApi } from '#test/servers/kubeapi.js';
 import { until } from '#test/servers/probes.js';
 import { requireServers } from '#test/servers/require.js';
 import { coordinationContract } from './contract.js';
 import { Replica, type Stage } from './stage.js';
 
-const user = { name: 'pontoon', token: 'the-token-of-pontoon' };
 const nobody = { name: 'nobody', token: 'the-token-of-nobody' };
-/** What the README says that the account needs. */
-const rules = [
-  { apiGroups: [''], resources: ['configmaps'], verbs: ['get', 'watch', 'create', 'patch'] },
-  { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get', 'watch', 'create', 'patch'] },
-];
+const manifest = readFileSync(new URL('../../../../deploy/rbac.yaml', import.meta.url), 'utf8');
+const collections: Readonly<Record<string, string>> = {
+  ServiceAccount: '/api/v1/namespaces/pontoon/serviceaccounts',
+  Role: '/apis/rbac.authorization.k8s.io/v1/namespaces/pontoon/roles',
+  RoleBinding: '/apis/rbac.authorization.k8s.io/v1/namespaces/pontoon/rolebindings',
+};
 let server: KubeApi;
+/** The account of the manifest: what it needs is all that it has. */
+let account: KubeUser;
 
 const stage: Stage = {
   kind: 'Kubernetes',
@@ -22,19 +26,22 @@ const stage: Stage = {
   },
   async start(context) {
     await requireServers(context, 'etcd', 'kube-apiserver');
-    server = await startKubeApi({ users: [user, nobody] });
-    const rbac = '/apis/rbac.authorization.k8s.io/v1/namespaces/default';
-    const metadata = { name: 'pontoon' };
-    await server.create(`${rbac}/roles`, { metadata, rules });
-    await server.create(`${rbac}/rolebindings`, {
-      metadata,
-      subjects: [{ kind: 'User', name: user.name }],
-      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'pontoon' },
-    });
+    server = await startKubeApi({ users: [nobody] });
+    await server.create('/api/v1/namespaces', { metadata: { name: 'pontoon' } });
+    for (const document of parseAllDocuments(manifest)) {
+      const object = document.toJS() as { kind: string };
+      await server.create(collections[object.kind] ?? '', object);
+    }
+    account = { name: 'pontoon', token: await server.accountToken('pontoon', 'pontoon') };
   },
   stop: () => server?.stop(),
   config: (group, port) => ({
-    coordination: { type: 'kubernetes', kubeconfig: server.kubeconfig(user, port), name: `pontoon-${group}` },
+    coordination: {
+      type: 'kubernetes',
+      kubeconfig: server.kubeconfig(account, port),
+      namespace: 'pontoon',
+      name: `pontoon-${group}`,
+    },
   }),
   away: () => server.kill(),
   back: async () => void (await server.start()),
@@ -45,17 +52,17 @@ const stage: Stage = {
 };
 
 coordinationContract(stage, () => {
-  for (const [what, account, reason] of [
+  for (const [what, user, reason] of [
     ['may not do it', nobody, /answered 403 configmaps "pontoon-news" is forbidden: User "nobody" cannot get/],
     ['is not known', { name: 'stranger', token: 'the-token-of-a-stranger' }, /answered 401 Unauthorized/],
   ] as const)
     it(`says that an account ${what}, without its token`, async () => {
-      const coordination = { type: 'kubernetes', kubeconfig: server.kubeconfig(account), name: 'pontoon' };
+      const coordination = { type: 'kubernetes', kubeconfig: server.kubeconfig(user), name: 'pontoon' };
       const replica = new Replica({ ...stage, config: () => ({ coordination }) }, 'one');
       replica.heard('news');
       await until('it says why', () => replica.coordination.error !== undefined);
       const { error = '' } = replica.coordination;
       await replica.coordination.close();
-      expect(error).to.match(reason).and.not.include(account.token);
+      expect(error).to.match(reason).and.not.include(user.token);
     });
 });
