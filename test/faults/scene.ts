@@ -140,9 +140,13 @@ export class Scene {
     await sleep(ms);
   }
 
+  get isKilled(): boolean {
+    return this.#options.isKilled === true;
+  }
+
   /** Where Pontoon is killed, if this scene is about that: it comes back a second later. */
   async middle(): Promise<void> {
-    if (!this.#options.isKilled) return;
+    if (!this.isKilled) return;
     await this.does('SIGKILL to Pontoon', () => this.pontoon.kill());
     await sleep(1_000);
     await this.does('Pontoon is started again', () => this.pontoon.start());
