@@ -181,8 +181,12 @@ export class Guard {
     this.#keepLooking();
   }
 
+  /** Nothing is held any more, and nobody is told. */
   close(): void {
     clearInterval(this.#timer);
+    for (const held of [...this.#held.all(), ...this.#gone.all()]) this.#drop(held);
+    this.#registryHold = undefined;
+    this.#serviceHolds.clear();
   }
 
   #countService({ id, before, after }: GuardedChange, excused: number, now: number): void {
