@@ -56,7 +56,7 @@ function allSuites(): Suite[] {
     { ...suite('unit-node24', 'unit', ['node24']), node: 'node24' },
     ...folders.map((folder) => suite(folder, `real/${folder}`, needsOf(folder))),
     suite('e2e', 'e2e', EVERYTHING),
-    suite('faults', 'faults', EVERYTHING),
+    ...inParts([suite('faults', 'faults', [...EVERYTHING, 'libfaketime'])], 'faults'),
   ].filter(({ files }) => files.length > 0);
 }
 

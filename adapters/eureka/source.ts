@@ -11,6 +11,9 @@ import { sameService, serviceKey, toService } from './service.js';
 
 // Servers keep what changed for three minutes; whoever was away longer has missed something.
 const DELTA_REACH_MS = 120_000;
+// A server whose cache is filled while leases come keeps that answer until the next change, for up to three minutes, with a count that agrees with it. So when
+// changes have ended, everything is read once more: after so many intervals without any.
+const QUIET_POLLS = 3;
 
 /** Reads a Eureka registry by polling: everything once, then what changed. */
 export class EurekaSource implements Source {
@@ -46,6 +49,8 @@ class Session {
   /** The server that answered last. */
   #address = '';
   #answeredAt = 0;
+  /** When news came last, if nothing was fetched in full since. */
+  #newsAt: number | undefined;
   #settledAt = 0;
   #failed = false;
   #deltaRefused = false;
@@ -103,6 +108,7 @@ class Session {
       this.#failed ||
       this.#deltaRefused ||
       now - this.#answeredAt > DELTA_REACH_MS ||
+      now - (this.#newsAt ?? now) > QUIET_POLLS * this.config.pollInterval ||
       (settled && this.#shown !== this.#server)
     );
   }
@@ -116,7 +122,8 @@ class Session {
     const told = this.#answered('delta');
     const server = applyDelta(this.#server, delta.applications);
     if (hashCode(server) !== delta.hashCode) return false;
-    await this.#show(server, this.#shown === this.#server ? server : applyDelta(this.#shown, delta.applications), told);
+    const wanted = this.#shown === this.#server ? server : applyDelta(this.#shown, delta.applications);
+    if (await this.#show(server, wanted, told)) this.#newsAt = performance.now();
     return true;
   }
 
@@ -126,7 +133,8 @@ class Session {
     if (this.#failed || answer.server !== this.#address) this.#settledAt = performance.now() + this.config.settleTime;
     this.#address = answer.server;
     const settling = performance.now() < this.#settledAt;
-    await this.#show(answer.leases, settling ? keepMissing(answer.leases, this.#shown) : answer.leases, told);
+    const wanted = settling ? keepMissing(answer.leases, this.#shown) : answer.leases;
+    this.#newsAt = (await this.#show(answer.leases, wanted, told)) ? performance.now() : undefined;
   }
 
   #answered(what: string): Cause {
@@ -135,15 +143,20 @@ class Session {
     return told;
   }
 
-  /** Gives out what differs from what was shown. */
-  async #show(server: Leases, wanted: Leases, told: Cause): Promise<void> {
+  /** Gives out what differs from what was shown. @returns whether anything does */
+  async #show(server: Leases, wanted: Leases, told: Cause): Promise<boolean> {
     const before = this.#services;
     this.#shown = await this.#confirmed(wanted);
     this.#server = server;
     this.#services = await this.#lookup.services(this.#shown);
     const removed = this.#lost(this.#services, before).map((name) => serviceKey(this.context.registry, name));
     if (removed.length > 0) this.out.update([], removed, told);
-    for await (const services of this.#inSlices(before)) this.out.update(services, [], told);
+    let isNews = removed.length > 0;
+    for await (const services of this.#inSlices(before)) {
+      isNews = true;
+      this.out.update(services, [], told);
+    }
+    return isNews;
   }
 
   /** Asks another server before services go: only those leases of theirs go that are missing there too. */

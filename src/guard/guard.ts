@@ -61,6 +61,11 @@ export class Guard {
     return this.#held.services();
   }
 
+  /** Whether something of a service has gone that is held, or that comes back if it accepts a connection. */
+  remembers(service: string): boolean {
+    return this.#held.of(service).size + this.#gone.of(service).size > 0;
+  }
+
   holds(): Hold[] {
     return [...(this.#registryHold === undefined ? [] : [this.#registryHold]), ...this.#serviceHolds.values()];
   }

@@ -20,6 +20,15 @@ export interface PontoonConfig {
   readonly coordination?: object;
 }
 
+/** What guards hold, as far as tests look at it. */
+export interface GuardReport {
+  readonly holds: readonly {
+    readonly scope: 'registry' | 'service';
+    readonly registry: string;
+    readonly instances: readonly { readonly address: string; readonly answer?: string }[];
+  }[];
+}
+
 /** Pontoon as it is shipped: a process of its own with a configuration file. */
 export class Pontoon extends Server {
   /** Base URL of the API. */
@@ -61,6 +70,11 @@ export class Pontoon extends Server {
 
   service(host: string): Promise<ServiceReport> {
     return this.get(`/api/v1/services/${host}`) as Promise<ServiceReport>;
+  }
+
+  /** What guards hold. */
+  guards(): Promise<GuardReport> {
+    return this.get('/api/v1/guards') as Promise<GuardReport>;
   }
 
   clients(): Promise<ClientState[]> {

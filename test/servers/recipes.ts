@@ -51,6 +51,16 @@ export const recipes: readonly Recipe[] = [
       step('sh', '-c', 'tar -xzf *.tgz --strip-components=1 && rm *.tgz'),
     ],
   },
+  {
+    name: 'libfaketime',
+    lane: 'other',
+    tools: ['apt-get', 'dpkg'],
+    steps: [
+      step('apt-get', 'download', '-q', 'libfaketime'),
+      step('sh', '-c', 'dpkg -x libfaketime_*.deb unpacked && mv unpacked/usr/lib/*/faketime/libfaketimeMT.so.1 .'),
+      step('sh', '-c', 'rm -r unpacked libfaketime_*.deb'),
+    ],
+  },
   go('istiod', '.', ['-tags=vtprotobuf,disable_pgv']),
   go('istio-validator', '.', ['-tags=vtprotobuf,disable_pgv']),
   go('consul', 'github.com/hashicorp/consul'),

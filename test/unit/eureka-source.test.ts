@@ -245,6 +245,20 @@ describe('Eureka: source, against a fake server', () => {
     expect(out.updates).to.equal(2);
   });
 
+  it('reads everything once more when changes have ended, since a cached answer may lack some', async () => {
+    const { server, url } = await fake(two);
+    server.delta = answer({}, two);
+    const { out, until } = start([url]);
+    await until('live', () => out.services.size === 2);
+    // What a server goes on saying whose cache was filled between two registrations: it agrees with itself.
+    const three: Leases = { ...two, C: [{ id: 'c1' }] };
+    server.delta = answer({ C: [{ id: 'c1' }] }, three);
+    server.holds({ ...three, D: [{ id: 'd1' }] });
+    await until('what the delta said', () => out.services.size === 3);
+    await until('what it lacked', () => out.services.size === 4);
+    expect(out.causes.at(-1)).to.equal('full fetch');
+  });
+
   it('gives nothing when nothing changed, and a proof of life for each answer', async () => {
     const { server, url } = await fake(two);
     const { out, until } = start([url]);

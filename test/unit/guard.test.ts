@@ -459,6 +459,21 @@ describe('guards', () => {
       inquiry.close();
       catalog.close();
     });
+
+    it('a service that vanished, one instance after the other, before the limit was passed comes back whole', async function () {
+      this.timeout(60_000);
+      const small = at(await Promise.all(Array.from({ length: 4 }, listener)));
+      const large = at(await Promise.all(Array.from({ length: 12 }, listener)));
+      const { catalog, view, inquiry } = asking();
+      for (const left of [4, 3, 2, 1, 0]) list(view, service('a', small.slice(4 - left)), service('b', large));
+      list(view, service('b', large));
+      expect(count(catalog, 'a')).to.equal(0);
+      list(view);
+      expect(count(catalog, 'b')).to.equal(12);
+      await until('that all are back', () => count(catalog, 'a') === 4, 30_000);
+      inquiry.close();
+      catalog.close();
+    });
   });
 });
 
