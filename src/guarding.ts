@@ -14,6 +14,7 @@ const concurrency = 64;
 export class Guarding {
   readonly #inquiry: Inquiry;
   readonly #releases: Releases;
+  readonly #startedAt = Date.now();
   readonly #catalog: Catalog;
   readonly #begun = new Map<string, number>();
   /** Registries that a first start waits for no longer. */
@@ -44,14 +45,15 @@ export class Guarding {
       const of = service === undefined ? {} : { service };
       const message = event === 'begun' ? 'guard holds what a registry has lost' : 'a hold ended';
       log[event === 'begun' ? 'warn' : 'info']({ registry, ...of, reason: text }, message);
-      journal.note(registry, `guard of the ${scope}`, `${event === 'begun' ? 'hold' : 'hold ended'}: ${text}`);
+      const what = `${event === 'begun' ? 'hold' : 'hold ended'}${service === undefined ? '' : ` of ${nameOf(service)}`}`;
+      journal.note(registry, `guard of the ${scope}`, `${what}: ${text}`);
     });
     this.#releases = new Releases(coordination, ({ what, registry, service }, before) => {
       log.warn({ registry, service }, what === 'start' ? 'not waited for, by an operator' : 'holds released');
       if (what === 'holds')
         catalog.guard(registry)?.release((id) => service === undefined || nameOf(id) === service, before);
       // What an operator said of an earlier start says nothing of this one.
-      else if (before === Number.POSITIVE_INFINITY) {
+      else if (before >= this.#startedAt) {
         this.#waived.add(registry);
         waived();
       }
@@ -68,6 +70,11 @@ export class Guarding {
     return this.#begun.get(`${registry} ${scope}`) ?? 0;
   }
 
+  /** Hears from now on what operators release in other replicas. */
+  start(): void {
+    this.#releases.start();
+  }
+
   isWaived(registry: string): boolean {
     return this.#waived.has(registry);
   }
@@ -76,12 +83,11 @@ export class Guarding {
     this.#releases.release(release);
   }
 
-  /** Whether something of a registry is held, or of its services of a name. */
-  holds(registry: string, service: string | undefined): boolean {
-    const holds = this.#catalog.guard(registry)?.holds() ?? [];
-    return holds.some(({ instances }) =>
-      [...instances].some((held) => service === undefined || nameOf(held.service) === service),
-    );
+  /** How many instances of a registry are held, or of its services of a name. */
+  held(registry: string, service: string | undefined): number {
+    const guard = this.#catalog.guard(registry);
+    const services = guard?.services().filter((id) => service === undefined || nameOf(id) === service) ?? [];
+    return services.reduce((sum, id) => sum + (guard?.heldOf(id).size ?? 0), 0);
   }
 
   close(): void {

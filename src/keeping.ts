@@ -32,11 +32,13 @@ export class Keeping {
   async remembered(): Promise<Known | undefined> {
     const { peers, tls } = this.#config;
     const own = this.#file?.load();
-    const isYoung = own !== undefined && Date.now() - own.savedAt < young;
+    const age = own === undefined ? undefined : Date.now() - own.savedAt;
+    const isYoung = age !== undefined && age >= 0 && age < young;
     const theirs = isYoung || peers.length === 0 ? undefined : await fetchFromPeers({ peers, tls, log: this.#log });
-    const known = theirs ?? own;
+    const isTheirs = theirs !== undefined && theirs.savedAt > (own?.savedAt ?? 0);
+    const known = isTheirs ? theirs : own;
     if (known === undefined) return undefined;
-    const from = theirs === undefined ? 'disk' : 'peer';
+    const from = isTheirs ? 'peer' : 'disk';
     this.#from = from;
     const services = known.registries.reduce((sum, { services }) => sum + services.length, 0);
     this.#log.info({ from, savedAt: new Date(known.savedAt).toISOString(), services }, 'goes on with what was known');

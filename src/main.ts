@@ -129,6 +129,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     admin = await startAdmin({ parts, log });
     await registries.apply(config, remembered);
     checkReady();
+    guarding.start();
     await keeping.start(catalog);
     return { adminUrl: admin.url, xds, reload, stop };
   } catch (error) {

@@ -30,6 +30,8 @@ export class Registries {
   readonly #log: Logger;
   readonly #told: (registry: string, state: SourceState) => void;
   readonly #running = new Map<string, Running>();
+  /** When what is known from before the start was saved: ms since 1970. */
+  #rememberedAt: number | undefined;
 
   /** @param told hears of each new state of a source */
   constructor(catalog: Catalog, log: Logger, told: (registry: string, state: SourceState) => void = () => undefined) {
@@ -65,15 +67,16 @@ export class Registries {
         fresh.push(supervisor);
       }
     }
+    // Two sources must not write one view.
+    await Promise.all([...before.values()].map(({ supervisor }) => supervisor.stop()));
     // What another configuration of its source does not read is no loss.
+    this.#rememberedAt ??= known?.savedAt;
     const sources = new Map(known?.registries.map(({ name, source }) => [name, source]));
     for (const registry of config.registries) {
       const { name } = registry;
       const isOther = sources.has(name) && sources.get(name) !== fingerprint(registry);
       if (isOther || changes.restarted.includes(name)) this.#catalog.guard(name)?.excuse(true);
     }
-    // Two sources must not write one view.
-    await Promise.all([...before.values()].map(({ supervisor }) => supervisor.stop()));
     for (const supervisor of fresh) supervisor.start();
     return changes;
   }
@@ -85,8 +88,10 @@ export class Registries {
       const config = this.#running.get(name)?.config;
       return config === undefined ? '' : fingerprint(config);
     };
+    // What nobody has confirmed since the start is as old as it was.
+    const isConfirmed = this.#catalog.views().some(({ complete }) => complete);
     return {
-      savedAt: Date.now(),
+      savedAt: isConfirmed ? Date.now() : (this.#rememberedAt ?? Date.now()),
       registries: registries.map((registry) => ({ ...registry, source: source(registry.name) })),
       empty,
     };

@@ -1,4 +1,4 @@
-import type { Held, Hold } from '#guard/hold.js';
+import { type Held, type Hold, leftOf } from '#guard/hold.js';
 import type { AnswerCounts } from '#guard/inquiry.js';
 import { type ServiceKey, serviceId } from '#model/service.js';
 import type { Parts } from './report.js';
@@ -17,6 +17,10 @@ export interface HoldReport extends Pick<Hold, 'scope' | 'since' | 'reason'> {
   readonly service: ServiceKey | undefined;
   /** ms until its time is over; 0 if it goes on past it, since most of its instances live. */
   readonly left: number;
+  /** How many instances are held, and how many of those that were have turned out dead. */
+  readonly held: number;
+  readonly dead: number;
+  /** The first of them. */
   readonly instances: readonly HeldReport[];
 }
 
@@ -30,17 +34,31 @@ export function guardsReport({ catalog, guarding }: Parts): GuardsReport {
   const now = performance.now();
   const holds = catalog.views().flatMap(({ registry, services }) => {
     const keyOf = (id: string | undefined): ServiceKey | undefined => services.get(id ?? '')?.key;
-    return (catalog.guard(registry)?.holds() ?? []).map(({ scope, service, since, until, reason, instances }) => ({
-      scope,
+    return (catalog.guard(registry)?.holds() ?? []).map((hold) => ({
+      scope: hold.scope,
       registry,
-      service: keyOf(service),
-      since,
-      left: Math.max(0, Math.round(until - now)),
-      reason,
-      instances: [...instances].map((held) => ({ ...heldReport(held), service: keyOf(held.service) })),
+      service: keyOf(hold.service),
+      since: hold.since,
+      left: leftOf(hold, now),
+      reason: hold.reason,
+      held: hold.instances.size,
+      dead: hold.dead,
+      instances: firstOf(hold).map((held) => ({ ...heldReport(held), service: keyOf(held.service) })),
     }));
   });
   return { holds, probes: guarding.answers };
+}
+
+/** Instances of a hold that are shown. */
+const most = 1_000;
+
+function firstOf({ instances }: Hold): Held[] {
+  const first: Held[] = [];
+  for (const held of instances) {
+    if (first.length === most) break;
+    first.push(held);
+  }
+  return first;
 }
 
 /** What is held of one service of a registry, by the instances' ids. */

@@ -1,4 +1,4 @@
-import { guardsReport, type HoldReport } from './guards.js';
+import { leftOf } from '#guard/hold.js';
 import { clients, type Parts, registryReports, rejectedRecords, serviceSummaries, stateReport } from './report.js';
 
 const maxRows = 500;
@@ -128,25 +128,31 @@ function troubles(parts: Parts): string {
 
 /** What guards hold, if anything. */
 function held(parts: Parts): string {
-  const { holds } = guardsReport(parts);
+  const holds = parts.catalog
+    .views()
+    .flatMap(({ registry, services }) =>
+      (parts.catalog.guard(registry)?.holds() ?? []).map((hold) => ({ registry, services, hold })),
+    );
   if (holds.length === 0) return '';
-  const said = (answers: HoldReport['instances'], wanted: string) =>
-    count(answers.filter(({ answer = 'not asked' }) => answer === wanted).length);
+  const now = performance.now();
   return `<h2>Held <small>a registry has lost these, and they stay in the mesh</small></h2>
 ${table(
-  ['Registry', 'Service', 'Since', 'Ends', 'Instances', 'Accepted', 'Refused', 'No answer', 'Not asked', 'Why'],
-  holds.map(({ registry, service, since, left, instances, reason }) => [
-    link('/api/v1/guards', registry),
-    html(service?.name ?? ''),
-    ago(since),
-    left === 0 ? 'when most do not accept, or when it is released' : `in ${Math.ceil(left / 1000)} s`,
-    count(instances.length),
-    said(instances, 'accepted'),
-    said(instances, 'refused'),
-    said(instances, 'silent'),
-    said(instances, 'not asked'),
-    html(reason),
-  ]),
+  ['Registry', 'Service', 'Since', 'Ends', 'Instances', 'Accepted', 'Refused', 'No answer', 'Not asked', 'Dead', 'Why'],
+  holds.map(({ registry, services, hold }) => {
+    const left = leftOf(hold, now);
+    const answers = { accepted: 0, refused: 0, silent: 0, none: 0 };
+    for (const { answer = 'none' } of hold.instances) answers[answer]++;
+    return [
+      link('/api/v1/guards', registry),
+      html(services.get(hold.service ?? '')?.key.name ?? ''),
+      ago(hold.since),
+      left === 0 ? 'when most do not accept, or when it is released' : `in ${Math.ceil(left / 1000)} s`,
+      count(hold.instances.size),
+      ...Object.values(answers).map(count),
+      count(hold.dead),
+      html(hold.reason),
+    ];
+  }),
 )}
 `;
 }

@@ -134,7 +134,7 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
   server.addHook('onRequest', async (request, reply) => {
     if (request.method !== 'POST') return;
     const { origin, host: own } = request.headers;
-    if (!isLoopback(request.ip.replace(/^::ffff:/, '')))
+    if (!isLoopback(request.ip.replace(/^::ffff:/, '')) || !isLoopback(request.hostname))
       await reply.code(403).send({ error: 'only from this machine: run pontoon there' });
     else if (origin !== undefined && origin !== `http://${own}`)
       await reply.code(403).send({ error: `not for pages of ${origin}` });
@@ -170,12 +170,12 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
   server.get('/api/v1/guards', async () => guardsReport(parts));
   server.post<{ Body: ReleaseBody }>('/api/v1/guards/release', { schema: releaseBody }, async (request, reply) => {
     const { registry, service } = request.body;
-    if (!parts.guarding.holds(registry, service))
-      return reply.code(404).send({
-        error: `nothing is held of ${service ?? 'the registry'} ${service === undefined ? registry : `in ${registry}`}`,
-      });
+    if (catalog.view(registry) === undefined)
+      return reply.code(404).send({ error: `no registry is named "${registry}"` });
+    // Another replica may hold what this one does not.
+    const held = parts.guarding.held(registry, service);
     parts.guarding.release({ what: 'holds', registry, service });
-    return { released: true };
+    return { held };
   });
   server.post<{ Body: ReleaseBody }>('/api/v1/start/release', { schema: releaseBody }, async (request, reply) => {
     const { registry } = request.body;

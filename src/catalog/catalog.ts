@@ -1,5 +1,6 @@
 import { EventEmitter } from 'eventemitter3';
-import type { Guard, GuardSettings } from '#guard/guard.js';
+import type { GuardSettings } from '#guard/counts.js';
+import type { Guard } from '#guard/guard.js';
 import type { Held, Hold } from '#guard/hold.js';
 import { compareText, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
@@ -118,6 +119,7 @@ export class Catalog extends EventEmitter<{
    */
   configure(settings: CatalogSettings, policies: readonly RegistryPolicy[]): RegistryView[] {
     this.#settings = settings;
+    const isFirst = this.#registries.size === 0;
     const known = new Map(this.#registries);
     this.#registries.clear();
     for (const policy of policies) {
@@ -133,9 +135,11 @@ export class Catalog extends EventEmitter<{
     const touched = new Set<string>();
     for (const registry of new Set([...known.keys(), ...this.#registries.keys()]))
       this.#recompute(registry, this.#idsOf(registry), touched);
-    for (const [name, registry] of this.#registries)
-      registry.rebase(settings.guards, this.#contributionsOf(name), lastTick());
-    const isStart = known.size === 0 && this.views().some(({ isRestored }) => isRestored);
+    for (const [name, registry] of this.#registries) {
+      const changed = registry.rebase(settings.guards, this.#contributionsOf(name), lastTick());
+      this.#recompute(name, changed, touched);
+    }
+    const isStart = isFirst && this.views().some(({ isRestored }) => isRestored);
     this.#rebuild(touched, '', causeNow(isStart ? 'snapshot' : 'configuration'));
     this.#restoreLeaving();
     this.#awaitTick();
@@ -219,9 +223,9 @@ export class Catalog extends EventEmitter<{
     if (this.#due.size > 0) this.#ticking ??= setTimeout(() => this.#tick(), tick - (Date.now() % tick)).unref();
   }
 
-  *#contributionsOf(registry: string): Iterable<Contribution> {
-    for (const contribution of this.#contributions.values())
-      if (contribution.key.registry === registry) yield contribution;
+  /** By the ids of the services. */
+  #contributionsOf(registry: string): ReadonlyMap<string, Contribution> {
+    return new Map([...this.#contributions].filter(([, { key }]) => key.registry === registry));
   }
 
   #tick(): void {

@@ -23,17 +23,22 @@ export function inquiryScope(catalog: Catalog): InquiryScope {
         network: endpoint?.network ?? instance.network ?? '',
       };
     },
-    witnesses: (network) => {
+    witnesses: (registry, network) => {
       const found: Endpoint[] = [];
+      let seen = 0;
       for (const { key, endpoints, usable } of catalog.contributions()) {
-        if (found.length === enough) break;
-        const held = catalog.guard(key.registry)?.heldOf(serviceId(key));
+        if (key.registry !== registry) continue;
+        const held = catalog.guard(registry)?.heldOf(serviceId(key));
         const free = new Set(usable.filter((one) => !held?.has(instancePlace(one))).map(({ id }) => id));
         const endpoint = endpoints.find(
           (one) => (one.network ?? '') === network && one.origins.some(({ instance }) => free.has(instance)),
         );
         const port = Object.values(endpoint?.ports ?? {})[0];
-        if (endpoint !== undefined && port !== undefined) found.push({ address: endpoint.address, port });
+        if (endpoint === undefined || port === undefined) continue;
+        // A fair choice among all services.
+        const place = seen < enough ? seen : Math.floor(Math.random() * (seen + 1));
+        if (place < enough) found[place] = { address: endpoint.address, port };
+        seen++;
       }
       return found;
     },

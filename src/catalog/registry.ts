@@ -1,6 +1,7 @@
-import { Guard, type GuardOutput, type GuardSettings } from '#guard/guard.js';
+import type { GuardSettings } from '#guard/counts.js';
+import { Guard, type GuardOutput } from '#guard/guard.js';
 import { withHeld } from '#guard/hold.js';
-import { type Instance, instancePlace, type RegistryService, serviceId } from '#model/service.js';
+import { type Instance, instancePlace, type RegistryService } from '#model/service.js';
 import type { Contribution, LeftOut, RegistryPolicy } from '#policy/contribution.js';
 import type { KnownRegistry } from '#snapshot/known.js';
 import { RegistryView, type ViewChange } from './view.js';
@@ -99,23 +100,21 @@ export class CatalogRegistry {
     });
   }
 
-  /** Other policies: what falls by them is no fall. @param contributions of all services of the registry */
-  rebase(guards: GuardSettings | undefined, contributions: Iterable<Contribution>, now: number): void {
+  /** Other policies: what falls by them is no fall. @param contributions of all services of the registry, by id. @returns services that are other ones now */
+  rebase(guards: GuardSettings | undefined, contributions: ReadonlyMap<string, Contribution>, now: number): string[] {
     const { guard, view } = this;
-    if (guard === undefined || guards === undefined) return;
-    let count = 0;
-    for (const { key, usable } of contributions) {
-      const id = serviceId(key);
-      if (guard.heldOf(id).size === 0) {
-        count += usable.length;
-        continue;
-      }
+    if (guard === undefined || guards === undefined) return [];
+    this.#usable.clear();
+    for (const id of guard.services()) {
       const said = view.said.get(id);
-      const after = usableOf(said && this.make(said, now));
-      this.#usable.set(id, after);
-      count += after.length;
+      if (contributions.has(id)) this.#usable.set(id, usableOf(said && this.make(said, now)));
     }
-    guard.rebase(guards, this.policy.settings.guarded ?? true, count);
+    const countOf = (id: string): number | undefined => (this.#usable.get(id) ?? contributions.get(id)?.usable)?.length;
+    let count = 0;
+    for (const id of contributions.keys()) count += countOf(id) ?? 0;
+    const before = guard.services();
+    guard.rebase(guards, this.policy.settings.guarded ?? true, count, countOf);
+    return this.reguard(before, now);
   }
 
   /** The services as they are in the mesh, for what outlives this process. */

@@ -83,7 +83,7 @@ export class RegistryView {
 
   update(changed: readonly RegistryService[], removed: readonly ServiceKey[], cause: Cause): void {
     const keys = [...changed.map(({ key }) => key), ...removed];
-    const ids = keys.map(serviceId);
+    const ids = [...new Set(keys.map(serviceId))];
     for (const service of changed) this.said.set(serviceId(service.key), service);
     for (const key of removed) this.said.delete(serviceId(key));
     for (const key of keys) this.#readable(key);

@@ -75,7 +75,7 @@ program
 asking('reload', 'let a running Pontoon read its configuration anew; exits with 1 if it cannot be taken over').action(
   command(reload),
 );
-asking('release', 'end what guards hold, at once and in all replicas; exits with 1 if nothing is held')
+asking('release', 'end what guards hold, at once and in all replicas')
   .argument('<registry>', 'its name in the configuration')
   .argument('[service]', 'name of a service; everything that is held of the registry unless given')
   .option('--start', 'instead: let a first start go on without this registry')

@@ -78,6 +78,8 @@ export class ZooKeeperStore implements Store {
     const folder = `${this.#path}/leaders/${role}`;
     try {
       await this.#wait(folder, signal, async (bell) => {
+        // One for all watches: the client keeps each that it has not seen.
+        const ring = (): void => bell.ring();
         for (;;) {
           const link = await this.#connected(signal);
           const { session } = link;
@@ -85,7 +87,7 @@ export class ZooKeeperStore implements Store {
           answered();
           if (before !== undefined) {
             term.end();
-            if (await session.exists(before, () => bell.ring())) await this.#heard(bell, link, signal);
+            if (await session.exists(before, ring)) await this.#heard(bell, link, signal);
             continue;
           }
           // Whoever comes gets a higher number: once first, it is so until its znode is gone.

@@ -33,7 +33,7 @@ export function fallOf({ id, said, before, after }: GuardedChange): Fall {
     const place = instancePlace(instance);
     const status = statuses.get(place);
     if (status === undefined || isFailing(status))
-      lost.push({ service: id, place, instance, why: status ?? 'gone', hold: undefined });
+      lost.push({ service: id, place, instance, why: status ?? 'gone', hold: undefined, until: 0 });
   }
   return { lost, excused: missing.length - lost.length };
 }

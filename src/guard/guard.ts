@@ -1,13 +1,10 @@
-import type { Config } from '#config/schema.js';
 import { instancePlace, type RegistryService } from '#model/service.js';
 import { isFailing } from '#policy/health.js';
 import type { Answer } from '#probe/prober.js';
 import type { KnownHold } from '#snapshot/known.js';
+import { Counts, type GuardSettings } from './counts.js';
 import { fallOf, type GuardedChange, statusesOf } from './fall.js';
-import { type Held, type Hold, InstanceMap } from './hold.js';
-import { PeakWindow } from './window.js';
-
-export type GuardSettings = Config['guards'];
+import { type Held, type Hold, InstanceMap, leftOf } from './hold.js';
 
 /** Where a guard tells what it does by itself. */
 export interface GuardOutput {
@@ -29,9 +26,7 @@ const look = 1_000;
 export class Guard {
   readonly #output: GuardOutput;
   #settings: GuardSettings;
-  /** Usable instances of the registry; and of services that fell within their window. */
-  #window: PeakWindow;
-  readonly #windows = new Map<string, PeakWindow>();
+  readonly #counts: Counts;
   readonly #held = new InstanceMap();
   /** What went while no limit was passed, with when: held only if it accepts a connection once one is. */
   readonly #gone = new InstanceMap();
@@ -49,7 +44,7 @@ export class Guard {
     this.#settings = settings;
     this.#isOn = isOn;
     this.#output = output;
-    this.#window = new PeakWindow(settings.registry.window);
+    this.#counts = new Counts(settings);
   }
 
   /** How many instances are held. */
@@ -59,6 +54,11 @@ export class Guard {
 
   heldOf(service: string): ReadonlyMap<string, Held> {
     return this.#held.of(service);
+  }
+
+  /** Services of which something is held. */
+  services(): string[] {
+    return this.#held.services();
   }
 
   /** Whether something of a service has gone that is held, or that comes back if it accepts a connection. */
@@ -74,18 +74,12 @@ export class Guard {
   change(changes: readonly GuardedChange[]): void {
     const now = performance.now();
     const lost: Held[] = [];
-    let count = this.#window.count;
-    let excused = 0;
     for (const change of changes) {
       const fall = fallOf(change);
-      count += change.after.length - change.before.length;
-      excused += fall.excused;
-      this.#countService(change, fall.excused, now);
+      this.#counts.note(change, fall.excused, now);
       this.#letGo(change);
       lost.push(...fall.lost);
     }
-    this.#window.set(count, now);
-    this.#window.excuse(excused);
     if (lost.length > 0 && this.#isOn && !this.#isExcused) this.#lose(lost, now);
     for (const { id, after } of changes)
       if (after.length >= (this.#former.get(id) ?? Number.POSITIVE_INFINITY))
@@ -94,36 +88,54 @@ export class Guard {
     this.#keepLooking();
   }
 
-  /** Another configuration: what falls by that is no fall. @param count usable instances now */
-  rebase(settings: GuardSettings, isOn: boolean, count: number): void {
-    this.#isOn = isOn;
+  /**
+   * Another configuration: what falls by that is no fall.
+   * @param count usable instances of the registry now
+   * @param countOf the same of a service; undefined for one that is not in the mesh any more
+   */
+  rebase(
+    settings: GuardSettings,
+    isOn: boolean,
+    count: number,
+    countOf: (service: string) => number | undefined,
+  ): void {
     const { probe } = this.#settings;
     this.#settings = settings;
+    this.#isOn = isOn;
+    this.#counts.rebase(settings, count, (service) => countOf(service) ?? 0);
+    for (const service of this.#held.services()) {
+      const usable = countOf(service);
+      const held = [...this.#held.of(service).values()];
+      if (usable === undefined) for (const one of held) this.#drop(one);
+      else if (!this.#former.has(service)) this.#former.set(service, usable + held.length);
+    }
+    this.#endEmpty('the configuration leaves it out');
     if (probe !== settings.probe) this.#ask(this.#held.all());
-    this.#window = new PeakWindow(settings.registry.window, count);
-    this.#windows.clear();
-    for (const held of this.#gone.all()) this.#gone.delete(held);
+    if (settings.probe === 'off') for (const held of this.#gone.all()) if (held.hold !== undefined) this.#drop(held);
     if (!isOn && this.#held.size > 0) this.#end(this.#held.all(), 'it is not guarded any more');
   }
 
   /** Whether nothing is a fall now, since the source itself was configured anew and has not listed all yet. */
   excuse(isExcused: boolean): void {
-    if (this.#isExcused && !isExcused) this.rebase(this.#settings, this.#isOn, this.#window.count);
+    if (this.#isExcused && !isExcused) {
+      this.#counts.settleAll();
+      for (const held of this.#gone.all()) this.#drop(held);
+    }
     this.#isExcused = isExcused;
   }
 
   /** Ends holds before their time. @param isChosen by the service's id. @param before only holds that began by then: ms since 1970 */
   release(isChosen: (service: string) => boolean, before = Number.POSITIVE_INFINITY): void {
-    const chosen = this.#held.all().filter(({ service, hold }) => isChosen(service) && (hold?.since ?? 0) <= before);
+    const chosen = [...this.#held.all(), ...this.#gone.all()].filter(
+      ({ service, hold }) => hold !== undefined && hold.since <= before && isChosen(service),
+    );
     if (chosen.length > 0) this.#end(chosen, 'released by an operator');
   }
 
   /** Whether an instance is still worth asking. */
   isWanted(held: Held): boolean {
     if (this.#settings.probe === 'off') return false;
-    return (
-      this.#held.has(held) || (this.#gone.has(held) && held.hold !== undefined && this.holds().includes(held.hold))
-    );
+    return this.#held.has(held) || (this.#gone.has(held) && held.hold !== undefined);
   }
 
   /** What an instance said when it was asked. @param isDead whether that is a verdict */
@@ -131,29 +143,35 @@ export class Guard {
     if (!this.isWanted(held)) return;
     held.answer = answer;
     held.askedAt = Date.now();
+    const { hold, service } = held;
     if (this.#gone.has(held)) {
-      this.#gone.delete(held);
-      if (answer !== 'accepted') return;
-      this.#hold(held);
-      this.#output.changed([held.service], 'it accepts connections, so its registry is sick');
+      const isMissed = answer === 'accepted' && hold !== undefined && this.#isMissed(service, hold);
+      if (isMissed) {
+        this.#gone.delete(held);
+        this.#keep(held, hold);
+        this.#output.changed([service], 'it accepts connections, so its registry is sick');
+      } else this.#drop(held);
+      this.#endEmpty('nothing that went accepts connections');
     } else if (isDead) {
+      if (hold !== undefined) hold.dead++;
       this.#drop(held);
       this.#endEmpty('what was held is dead');
-      this.#output.changed([held.service], 'it refused connections while it was held');
+      this.#output.changed([service], 'it refused connections while it was held');
     }
   }
 
   /** For the snapshot. */
   known(): KnownHold[] {
     const now = performance.now();
-    return this.holds().map(({ scope, service, since, until, reason, instances }) => ({
-      scope,
-      service,
-      since,
-      left: Math.max(0, Math.round(until - now)),
-      reason,
-      instances: [...instances].map(({ service: id, place, why, answer }) => ({
-        service: id,
+    return this.holds().map((hold) => ({
+      scope: hold.scope,
+      service: hold.service,
+      since: hold.since,
+      left: leftOf(hold, now),
+      reason: hold.reason,
+      dead: hold.dead,
+      instances: [...hold.instances].map(({ service, place, why, answer }) => ({
+        service,
         place,
         why,
         ...(answer === undefined ? {} : { answer }),
@@ -163,19 +181,45 @@ export class Guard {
 
   /** Takes up the holds of a snapshot. @param services as they are in the mesh, with what is held */
   restore(holds: readonly KnownHold[], services: ReadonlyMap<string, RegistryService>): void {
-    for (const { scope, service, since, left, reason, instances } of holds) {
+    const places = new Map<string, ReadonlyMap<string, RegistryService['instances'][number]>>();
+    const instancesOf = (id: string) => {
+      const known = places.get(id) ?? new Map(services.get(id)?.instances.map((one) => [instancePlace(one), one]));
+      places.set(id, known);
+      return known;
+    };
+    for (const { scope, service, since, left, reason, dead, instances } of holds) {
       const until = performance.now() + Math.min(left, this.#settings[scope].hold);
-      const hold: Hold = { scope, service, since, until, reason, instances: new Set() };
+      const isOver = left === 0;
+      const hold: Hold = {
+        scope,
+        service,
+        since,
+        until,
+        isOver,
+        reason,
+        dead,
+        instances: new Set(),
+        waiting: new Set(),
+      };
       for (const { service: id, place, why, answer } of instances) {
-        const known = services.get(id)?.instances;
-        const instance = known?.find((one) => instancePlace(one) === place);
+        const instance = instancesOf(id).get(place);
         if (instance === undefined) continue;
-        this.#former.set(id, known?.length ?? 0);
-        this.#hold({ service: id, place, instance, why, hold, ...(answer === undefined ? {} : { answer }) });
+        const held: Held = {
+          service: id,
+          place,
+          instance,
+          why,
+          hold,
+          until,
+          ...(answer === undefined ? {} : { answer }),
+        };
+        this.#held.set(held);
+        hold.instances.add(held);
       }
       if (hold.instances.size === 0) continue;
       if (scope === 'registry') this.#registryHold = hold;
       else if (service !== undefined) this.#serviceHolds.set(service, hold);
+      this.#output.told(hold, 'begun', `${reason}: ${hold.instances.size} instances are held, as before the start`);
       this.#ask([...hold.instances]);
     }
     this.#keepLooking();
@@ -187,17 +231,6 @@ export class Guard {
     for (const held of [...this.#held.all(), ...this.#gone.all()]) this.#drop(held);
     this.#registryHold = undefined;
     this.#serviceHolds.clear();
-  }
-
-  #countService({ id, before, after }: GuardedChange, excused: number, now: number): void {
-    let window = this.#windows.get(id);
-    if (window === undefined) {
-      if (after.length >= before.length) return;
-      window = new PeakWindow(this.#settings.service.window, before.length);
-      this.#windows.set(id, window);
-    }
-    window.set(after.length, now);
-    window.excuse(excused);
   }
 
   /** What is usable again, and what the registry takes out in so many words, is held no longer. */
@@ -215,128 +248,175 @@ export class Guard {
   }
 
   #lose(lost: readonly Held[], now: number): void {
-    const begun: Hold[] = [];
-    if (this.#registryHold === undefined && this.#isDeep('registry', this.#window, now)) {
-      this.#registryHold = this.#begin('registry', undefined, this.#window, now);
-      begun.push(this.#registryHold);
-      this.#absorb(this.#registryHold);
-    }
+    const begun = new Set<Hold>();
+    const registry = this.#open('registry', undefined, this.#registryHold, now, begun);
+    if (registry !== undefined) this.#registryHold = registry;
+    if (registry !== undefined && begun.has(registry)) this.#absorb(registry);
     for (const held of lost) {
       const { service } = held;
-      const window = this.#windows.get(service);
-      let hold = this.#registryHold ?? this.#serviceHolds.get(service);
-      if (hold === undefined && window !== undefined && this.#isDeep('service', window, now)) {
-        hold = this.#begin('service', service, window, now);
-        this.#serviceHolds.set(service, hold);
-        begun.push(hold);
-      }
+      const hold = registry ?? this.#open('service', service, this.#serviceHolds.get(service), now, begun);
       if (hold === undefined) {
         this.#gone.set(held);
         this.#goneAt.set(held, now);
         continue;
       }
-      this.#former.set(service, Math.max(this.#former.get(service) ?? 0, window?.peak(now) ?? 0));
-      this.#hold({ ...held, hold });
+      if (hold !== registry) this.#serviceHolds.set(service, hold);
+      const { peak = 0 } = this.#counts.fall('service', service, now) ?? {};
+      this.#former.set(service, Math.max(this.#former.get(service) ?? 0, peak));
+      this.#keep(held, hold);
     }
     for (const hold of begun)
       this.#output.told(hold, 'begun', `${hold.reason}: ${hold.instances.size} instances are held`);
-    const kept = lost.flatMap(({ service, place }) => this.#held.of(service).get(place) ?? []);
-    this.#ask([...kept, ...begun.flatMap((hold) => this.#candidates(hold, now))]);
+    const kept = lost.filter((held) => this.#held.has(held));
+    this.#ask([...kept, ...[...begun].flatMap((hold) => this.#candidates(hold, now))]);
   }
 
-  #isDeep(scope: Hold['scope'], window: PeakWindow, now: number): boolean {
-    const { maxLoss, minInstances } = this.#settings[scope];
-    const peak = window.peak(now);
-    return peak >= minInstances && peak - window.count > maxLoss * peak;
-  }
-
-  #begin(scope: Hold['scope'], service: string | undefined, window: PeakWindow, now: number): Hold {
-    const { hold, maxLoss, window: length } = this.#settings[scope];
-    const peak = window.peak(now);
-    const limit = `at most ${Math.round(maxLoss * 100)} % may within ${length / 1000} s`;
-    const reason = `${peak - window.count} of ${peak} usable instances have gone, ${limit}`;
-    return { scope, service, since: Date.now(), until: now + hold, reason, instances: new Set() };
+  /** The hold that takes up what is lost now: the one that is there within its time, and a new one if the limit is passed. */
+  #open(
+    scope: Hold['scope'],
+    service: string | undefined,
+    known: Hold | undefined,
+    now: number,
+    begun: Set<Hold>,
+  ): Hold | undefined {
+    if (known !== undefined && !known.isOver) return known;
+    if (!this.#counts.isDeep(scope, service, now)) return undefined;
+    const { hold: length, maxLoss, window } = this.#settings[scope];
+    const { peak = 0, count = 0 } = this.#counts.fall(scope, service, now) ?? {};
+    const limit = `at most ${Math.round(maxLoss * 100)} % may within ${window / 1000} s`;
+    const reason = `${peak - count} of ${peak} usable instances have gone, ${limit}`;
+    const hold: Hold = {
+      scope,
+      service,
+      since: known?.since ?? Date.now(),
+      until: now + length,
+      isOver: false,
+      reason,
+      instances: new Set(),
+      waiting: new Set(),
+      dead: 0,
+    };
+    // One that is past its time goes on in the new one.
+    if (known !== undefined) this.#move(known, hold);
+    begun.add(hold);
+    return hold;
   }
 
   /** A sick registry explains the falls of its services. */
-  #absorb(hold: Hold): void {
-    for (const { instances } of this.#serviceHolds.values())
-      for (const held of instances) {
-        held.hold = hold;
-        hold.instances.add(held);
-      }
+  #absorb(registry: Hold): void {
+    for (const hold of this.#serviceHolds.values()) {
+      this.#move(hold, registry);
+      this.#output.told(hold, 'ended', 'it is part of the hold of the whole registry');
+    }
     this.#serviceHolds.clear();
   }
 
-  /** What went before the limit was passed comes back if it accepts a connection. */
+  #move(from: Hold, to: Hold): void {
+    for (const held of [...from.instances, ...from.waiting]) held.hold = to;
+    for (const held of from.instances) to.instances.add(held);
+    for (const held of from.waiting) to.waiting.add(held);
+  }
+
+  /** What went before the limit was passed comes back if it accepts a connection, where its service misses it. */
   #candidates(hold: Hold, now: number): Held[] {
+    if (this.#settings.probe === 'off') return [];
     const gone = hold.service === undefined ? this.#gone.all() : [...this.#gone.of(hold.service).values()];
     const { window } = this.#settings[hold.scope];
-    const found = gone.filter((held) => (this.#goneAt.get(held) ?? 0) >= now - window && held.hold === undefined);
-    for (const held of found) held.hold = hold;
+    const found = gone.filter(
+      (held) =>
+        held.hold === undefined && (this.#goneAt.get(held) ?? 0) >= now - window && this.#isMissed(held.service, hold),
+    );
+    for (const held of found) {
+      held.hold = hold;
+      hold.waiting.add(held);
+    }
     return found;
+  }
+
+  /** Whether a service has fewer instances than it had, those included that are held. */
+  #isMissed(service: string, { scope }: Hold): boolean {
+    const fall = this.#counts.fall(scope, service, performance.now());
+    return fall !== undefined && fall.count + this.#held.of(service).size < fall.peak;
   }
 
   #ask(held: readonly Held[]): void {
     if (this.#settings.probe === 'tcp' && held.length > 0) this.#output.ask(held);
   }
 
-  #hold(held: Held): void {
+  #keep(held: Held, hold: Hold): void {
+    held.hold = hold;
+    held.until = performance.now() + this.#settings[hold.scope].hold;
+    hold.waiting.delete(held);
+    hold.instances.add(held);
     this.#held.set(held);
-    held.hold?.instances.add(held);
+    const { service } = held;
+    const { peak = 0 } = this.#counts.fall('service', service, performance.now()) ?? {};
+    const least = Math.max(peak, this.#held.of(service).size);
+    this.#former.set(service, Math.max(this.#former.get(service) ?? 0, least));
   }
 
   #drop(held: Held): void {
     this.#gone.delete(held);
     this.#held.delete(held);
     held.hold?.instances.delete(held);
+    held.hold?.waiting.delete(held);
     if (this.#held.of(held.service).size === 0) this.#former.delete(held.service);
   }
 
   #end(instances: readonly Held[], why: string): void {
     for (const held of instances) this.#drop(held);
     const services = [...new Set(instances.map(({ service }) => service))];
+    for (const service of services) this.#counts.settle(service);
     this.#endEmpty(why);
-    for (const service of services) this.#windows.delete(service);
     this.#output.changed(services, `the hold ended: ${why}`);
   }
 
+  /** Holds of nothing end. The fall is settled then: it counts no more. */
   #endEmpty(why: string): void {
     for (const hold of this.holds()) {
-      if (hold.instances.size > 0) continue;
-      // The fall is settled: it counts no more.
-      if (hold === this.#registryHold) {
-        this.#registryHold = undefined;
-        this.#window.reset();
-      } else if (hold.service !== undefined) {
-        this.#serviceHolds.delete(hold.service);
-        this.#windows.delete(hold.service);
-      }
+      if (hold.instances.size + hold.waiting.size > 0) continue;
+      if (hold === this.#registryHold) this.#registryHold = undefined;
+      else if (hold.service !== undefined) this.#serviceHolds.delete(hold.service);
+      this.#counts.settle(hold.service);
       this.#output.told(hold, 'ended', why);
     }
   }
 
+  get #isIdle(): boolean {
+    return this.holds().length === 0 && this.#counts.isQuiet && this.#gone.size === 0;
+  }
+
   #keepLooking(): void {
-    if (this.holds().length + this.#windows.size + this.#gone.size > 0)
-      this.#timer ??= setInterval(() => this.#look(), look).unref();
+    if (!this.#isIdle) this.#timer ??= setInterval(() => this.#look(), look).unref();
   }
 
   #look(): void {
     const now = performance.now();
-    for (const hold of this.holds())
-      if (now >= hold.until && !this.#isProvenWrong(hold)) this.#end([...hold.instances], 'its time is over');
-    for (const [id, window] of this.#windows) if (window.peak(now) === window.count) this.#windows.delete(id);
+    for (const hold of this.holds()) {
+      if (!hold.isOver && now >= hold.until) {
+        hold.isOver = true;
+        this.#counts.settle(hold.service);
+        for (const held of hold.waiting) this.#drop(held);
+      }
+      if (this.#isProvenWrong(hold)) continue;
+      const over = [...hold.instances].filter(({ until }) => until <= now);
+      if (over.length > 0) this.#end(over, 'its time is over');
+    }
+    this.#endEmpty('its time is over');
+    this.#counts.prune(now);
     for (const held of this.#gone.all())
-      if ((this.#goneAt.get(held) ?? 0) < now - this.#settings.registry.window) this.#gone.delete(held);
-    if (this.holds().length + this.#windows.size + this.#gone.size > 0) return;
+      if (held.hold === undefined && (this.#goneAt.get(held) ?? 0) < now - this.#settings.registry.window)
+        this.#gone.delete(held);
+    if (!this.#isIdle) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
 
-  /** Where most instances live that a registry has lost, it is evidently sick: only an operator ends that. */
-  #isProvenWrong({ scope, instances }: Hold): boolean {
+  /** Where most of what a registry has lost lives, it is evidently sick: only an operator ends that. */
+  #isProvenWrong({ scope, instances, dead }: Hold): boolean {
     if (scope !== 'registry' || this.#settings.probe === 'off') return false;
-    const accepting = [...instances].filter(({ answer }) => answer === 'accepted').length;
-    return accepting * 2 > instances.size;
+    let accepting = 0;
+    for (const { answer } of instances) if (answer === 'accepted') accepting++;
+    return accepting * 2 > instances.size + dead;
   }
 }

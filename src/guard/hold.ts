@@ -8,10 +8,16 @@ export interface Hold {
   readonly service: string | undefined;
   /** ms since 1970, for people. */
   readonly since: number;
-  /** Monotonic ms. */
-  readonly until: number;
+  /** What is lost until then is held, too: monotonic ms. */
+  until: number;
+  /** Whether that time is over, and the fall counts no more. */
+  isOver: boolean;
   readonly reason: string;
   readonly instances: Set<Held>;
+  /** What went before the limit was passed, and is asked whether it lives. */
+  readonly waiting: Set<Held>;
+  /** How many have turned out dead. */
+  dead: number;
 }
 
 /** An instance that was usable, and that its registry does not list as usable any more. */
@@ -26,9 +32,18 @@ export interface Held {
   why: string;
   /** What holds it in the mesh, or would if it accepts a connection; undefined while nothing does. */
   hold: Hold | undefined;
+  /** How long it is held at most: monotonic ms; 0 while it is not. */
+  until: number;
   /** What it said when it was last asked, and when: ms since 1970. */
   answer?: Answer;
   askedAt?: number;
+}
+
+/** ms until the last instance of a hold leaves by time; 0 if it goes on past that. */
+export function leftOf({ instances }: Hold, now: number): number {
+  let last = now;
+  for (const { until } of instances) last = Math.max(last, until);
+  return Math.round(last - now);
 }
 
 /** Instances by service and place. */
@@ -81,12 +96,8 @@ export function withHeld(
 ): RegistryService | undefined {
   const base = said ?? known;
   if (base === undefined || held.size === 0) return said;
-  if (
-    said === undefined &&
-    base.instances.length === held.size &&
-    base.instances.every((instance) => held.get(instancePlace(instance))?.instance === instance)
-  )
-    return known;
+  const isHeld = (instance: Instance): boolean => held.get(instancePlace(instance))?.instance === instance;
+  if (said === undefined && base.instances.length === held.size && base.instances.every(isHeld)) return base;
   const listed = (said?.instances ?? []).filter((instance) => !held.has(instancePlace(instance)));
   return { ...base, instances: [...listed, ...[...held.values()].map(({ instance }) => instance)] };
 }

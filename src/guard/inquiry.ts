@@ -13,8 +13,13 @@ export interface Dialled {
 export interface InquiryScope {
   /** How the mesh dials an instance that is, or was, in it. */
   dialled(registry: string, held: Held): Dialled;
-  /** Some endpoints in a network that nobody holds. */
-  witnesses(network: string): readonly Endpoint[];
+  /** Some endpoints of a registry in a network that nobody holds. */
+  witnesses(registry: string, network: string): readonly Endpoint[];
+}
+
+/** What is reached in the same way: without a word about networks, only what one registry holds. */
+function areaOf(registry: string, network: string): string {
+  return `${registry} ${network}`;
 }
 
 /** What instances said, since the start. */
@@ -45,12 +50,12 @@ interface Question {
 
 /**
  * Asks held instances themselves, by TCP, in rounds: one that refuses is asked three times, 2 s apart, any other again after 10 s. Refusing is a verdict only
- * while something else in its network accepts: else a firewall may be speaking.
+ * while something else of its registry in its network accepts: else a firewall may be speaking.
  */
 export class Inquiry {
   readonly #prober: Prober;
   readonly #scope: InquiryScope;
-  /** In the order of their times: first asked now, then those that refused, then the others. */
+  /** Those that refused, those that were not asked yet, the others: each in the order of their times. */
   readonly #queues: readonly [Question[], Question[], Question[]] = [[], [], []];
   /** Network → when something in it accepted last; and when everything that was asked did not. */
   readonly #accepted = new Map<string, number>();
@@ -58,6 +63,7 @@ export class Inquiry {
   readonly #counts: Record<Answer, number> = { accepted: 0, refused: 0, silent: 0 };
   #timer: NodeJS.Timeout | undefined;
   #asking = 0;
+  #isClosed = false;
 
   constructor(prober: Prober, scope: InquiryScope) {
     this.#prober = prober;
@@ -69,18 +75,19 @@ export class Inquiry {
   }
 
   ask(guard: Guard, registry: string, held: readonly Held[]): void {
-    for (const one of held) this.#queues[0].push({ guard, registry, held: one, refusals: 0, at: 0 });
+    for (const one of held) this.#queues[1].push({ guard, registry, held: one, refusals: 0, at: 0 });
     this.#wind(0);
   }
 
   close(): void {
+    this.#isClosed = true;
     clearTimeout(this.#timer);
     for (const queue of this.#queues) queue.length = 0;
     this.#prober.close();
   }
 
   #wind(pause: number): void {
-    this.#timer ??= setTimeout(() => this.#beat(), pause).unref();
+    if (!this.#isClosed) this.#timer ??= setTimeout(() => this.#beat(), pause).unref();
   }
 
   #beat(): void {
@@ -101,16 +108,17 @@ export class Inquiry {
     this.#asking++;
     const { endpoints, network } = this.#scope.dialled(registry, held);
     const answer = await this.#answer(endpoints);
-    const isDead = answer === 'refused' && question.refusals + 1 >= wanted && (await this.#isReachable(network, held));
+    const isDead =
+      answer === 'refused' && question.refusals + 1 >= wanted && (await this.#isReachable(registry, network, held));
     this.#asking--;
     this.#counts[answer]++;
-    if (answer === 'accepted') this.#accepted.set(network, performance.now());
+    if (answer === 'accepted') this.#accepted.set(areaOf(registry, network), performance.now());
     question.refusals = answer === 'refused' ? question.refusals + 1 : 0;
     guard.answered(held, answer, isDead);
-    if (!guard.isWanted(held)) return;
+    if (this.#isClosed || !guard.isWanted(held)) return;
     const isSoon = answer === 'refused' && question.refusals < wanted;
     question.at = performance.now() + (isSoon ? soon : later);
-    this.#queues[isSoon ? 1 : 2].push(question);
+    this.#queues[isSoon ? 0 : 2].push(question);
     this.#wind(beat);
   }
 
@@ -125,19 +133,20 @@ export class Inquiry {
     return answer;
   }
 
-  async #isReachable(network: string, { instance }: Held): Promise<boolean> {
+  async #isReachable(registry: string, network: string, { instance }: Held): Promise<boolean> {
+    const area = areaOf(registry, network);
     const isWithin = (times: ReadonlyMap<string, number>, length: number): boolean =>
-      performance.now() - (times.get(network) ?? Number.NEGATIVE_INFINITY) < length;
+      performance.now() - (times.get(area) ?? Number.NEGATIVE_INFINITY) < length;
     if (isWithin(this.#accepted, memory)) return true;
     if (isWithin(this.#silent, shortMemory)) return false;
-    for (const witness of this.#scope.witnesses(network)) {
+    for (const witness of this.#scope.witnesses(registry, network)) {
       const isItself =
         witness.address === instance.address && instance.ports.some(({ number }) => number === witness.port);
       if (isItself || (await this.#prober.ask(witness)) !== 'accepted') continue;
-      this.#accepted.set(network, performance.now());
+      this.#accepted.set(area, performance.now());
       return true;
     }
-    this.#silent.set(network, performance.now());
+    this.#silent.set(area, performance.now());
     return false;
   }
 }

@@ -17,6 +17,8 @@ interface Entry extends Release {
 const document = 'releases';
 /** Releases that are kept for replicas that were away. */
 const most = 50;
+/** ms by which the clocks of replicas may differ. */
+const skew = 60_000;
 
 /**
  * Releases, shared by all replicas. A replica that is away hears of them when it starts; holds that began later than a release are not touched by it.
@@ -25,13 +27,16 @@ export class Releases {
   readonly #coordination: Coordination;
   readonly #apply: (release: Release, before: number) => void;
   readonly #heard = new Set<string>();
-  #isFirst = true;
 
   /** @param apply ends what began before a time, in ms since 1970 */
   constructor(coordination: Coordination, apply: (release: Release, before: number) => void) {
     this.#coordination = coordination;
     this.#apply = apply;
-    coordination.watch(document, (content) => this.#hear(content));
+  }
+
+  /** Hears from now on what other replicas release, and what they released before. */
+  start(): void {
+    this.#coordination.watch(document, (content) => this.#hear(content));
   }
 
   /** Releases here at once, and everywhere as soon as the store answers. */
@@ -53,13 +58,10 @@ export class Releases {
   }
 
   #hear(content: Json | undefined): void {
-    const isFirst = this.#isFirst;
-    this.#isFirst = false;
     for (const entry of entriesOf(content)) {
       if (this.#heard.has(entry.id)) continue;
       this.#heard.add(entry.id);
-      // Clocks differ: what is heard as it happens counts whatever its time.
-      this.#apply(entry, isFirst ? entry.at : Number.POSITIVE_INFINITY);
+      this.#apply(entry, entry.at + skew);
     }
   }
 }

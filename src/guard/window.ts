@@ -1,5 +1,6 @@
-/** A count that rises and falls, and the highest that it was within a window of time. Times are monotonic ms. */
+/** A count that rises and falls, and the highest that it was within a time. Times are monotonic ms. */
 export class PeakWindow {
+  /** The longest time that is asked for. */
   readonly #length: number;
   /** Former counts, falling; each with when it ended. */
   #former: { count: number; readonly until: number }[] = [];
@@ -16,8 +17,8 @@ export class PeakWindow {
   }
 
   set(count: number, now: number): void {
-    const reached = Math.max(count, count < this.#count ? this.#count : 0);
-    while (this.#former.length > 0 && (this.#former.at(-1)?.count ?? 0) <= reached) this.#former.pop();
+    const reached = Math.max(count, this.#count);
+    while ((this.#former.at(-1)?.count ?? Number.POSITIVE_INFINITY) <= reached) this.#former.pop();
     if (count < this.#count) this.#former.push({ count: this.#count, until: now });
     this.#count = count;
   }
@@ -27,15 +28,21 @@ export class PeakWindow {
     for (const former of this.#former) former.count -= count;
   }
 
-  /** The highest count within the window that ends now. */
-  peak(now: number): number {
+  /** It is counted another way: so much more or less, now and before. */
+  shift(difference: number): void {
+    this.excuse(-difference);
+    this.#count += difference;
+  }
+
+  /** The highest count within a time that ends now. @param within ms; the whole length unless given */
+  peak(now: number, within = this.#length): number {
     while ((this.#former[0]?.until ?? now) < now - this.#length) this.#former.shift();
-    return Math.max(this.#count, this.#former[0]?.count ?? 0);
+    const highest = this.#former.find(({ until }) => until >= now - within);
+    return Math.max(this.#count, highest?.count ?? 0);
   }
 
   /** What has fallen until now counts no more. */
-  reset(count = this.#count): void {
+  settle(): void {
     this.#former = [];
-    this.#count = count;
   }
 }

@@ -21,8 +21,10 @@ export interface KnownHold {
   readonly service: string | undefined;
   /** Begun at: ms since 1970. */
   readonly since: number;
-  /** ms that are left of it; 0 if it goes on past its time. */
+  /** ms until the last of it leaves by time; 0 if it goes on past that. */
   readonly left: number;
+  /** How many of its instances have turned out dead. */
+  readonly dead: number;
   readonly reason: string;
   readonly instances: readonly KnownHeld[];
 }

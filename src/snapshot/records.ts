@@ -147,6 +147,7 @@ function hold(value: unknown): Omit<KnownHold, 'instances'> {
     service: optional(raw, 'service', text),
     since: number(raw, 'since'),
     left: number(raw, 'left'),
+    dead: number(raw, 'dead'),
     reason: text(raw, 'reason'),
   };
 }

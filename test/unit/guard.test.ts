@@ -1,14 +1,16 @@
 import { createServer, type Server } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { Catalog, type HoldEvent } from '#catalog/catalog.js';
 import { inquiryScope } from '#catalog/dialling.js';
 import type { RegistryView } from '#catalog/view.js';
 import { VipAllocator } from '#catalog/vip.js';
-import type { GuardSettings } from '#guard/guard.js';
+import type { GuardSettings } from '#guard/counts.js';
 import { Inquiry } from '#guard/inquiry.js';
 import { PeakWindow } from '#guard/window.js';
 import type { Instance, RegistryService } from '#model/service.js';
 import { RegistryPolicy } from '#policy/contribution.js';
+import { PolicyList } from '#policy/rules.js';
 import { Prober } from '#probe/prober.js';
 import { cause } from '#sources/contract.js';
 import { random as randomOf } from '#test/random.js';
@@ -167,6 +169,63 @@ describe('guards', () => {
     expect(catalog.guard('r')?.held).to.equal(15);
     list(view, service('a', instances(20)));
     expect(catalog.guard('r')?.holds()).to.have.length(0);
+    catalog.close();
+  });
+
+  it('what is lost late in a hold is held as long as what was lost first', async function () {
+    this.timeout(20_000);
+    const { catalog, view } = guarded({ registry: { ...settings.registry, hold: 3_000 } });
+    list(view, service('a', instances(20)));
+    list(view, service('a', instances(12)));
+    expect(count(catalog, 'a')).to.equal(20);
+    await sleep(2_500);
+    list(view);
+    expect(count(catalog, 'a')).to.equal(20);
+    await until('that the first eight have left', () => count(catalog, 'a') === 12);
+    expect(catalog.guard('r')?.holds()).to.have.length(1);
+    await until('that the others have, too', () => count(catalog, 'a') === 0);
+    catalog.close();
+  });
+
+  it('another configuration forgets no fall', () => {
+    const { catalog, view } = guarded();
+    const reload = () => catalog.configure({ ...common, guards: settings }, [policy]);
+    list(view, service('a', instances(20)), service('b', instances(20, 31)));
+    list(view, service('a', instances(14)), service('b', instances(20, 31)));
+    reload();
+    list(view, service('a', instances(9)), service('b', instances(20, 31)));
+    reload();
+    list(view, service('a', instances(4)), service('b', instances(20, 31)));
+    expect(count(catalog, 'a'), 'five more pass the limit of twelve').to.equal(9);
+    catalog.close();
+  });
+
+  it('what a configuration leaves out is held no longer, and is no fall when it goes', () => {
+    const { catalog, view, guard } = guarded();
+    list(view, service('a', instances(20)), service('b', instances(20, 31)));
+    list(view, service('a', instances(5)), service('b', instances(20, 31)));
+    expect(guard?.held).to.equal(15);
+    const list2 = new PolicyList([{ when: 'service.name == "a"', drop: true }]);
+    const without = new RegistryPolicy({ name: 'r', type: 'test', kinds: plainKinds }, list2);
+    catalog.configure({ ...common, guards: settings }, [without]);
+    expect(guard?.held).to.equal(0);
+    list(view, service('b', instances(20, 31)));
+    expect(guard?.held).to.equal(0);
+    expect(count(catalog, 'b')).to.equal(20);
+    catalog.close();
+  });
+
+  it('after a restart the former count is of usable instances', () => {
+    const first = guarded();
+    const out = instances(5, 50, { status: 'OUT_OF_SERVICE' });
+    list(first.view, service('a', [...instances(10), ...out]));
+    list(first.view, service('a', out));
+    expect(count(first.catalog, 'a')).to.equal(10);
+    const known = first.catalog.known();
+    first.catalog.close();
+    const { catalog, view } = guarded({}, known);
+    list(view, service('a', [...out, ...instances(10, 21)]));
+    expect(count(catalog, 'a')).to.equal(10);
     catalog.close();
   });
 
@@ -335,6 +394,51 @@ describe('guards', () => {
       list(view);
       await until('that all have refused three times', () => inquiry.counts.refused >= 30, 30_000);
       expect(count(catalog, 'a')).to.equal(10);
+      await until('that its time is over', () => count(catalog, 'a') === 0, 30_000);
+      inquiry.close();
+      catalog.close();
+    });
+
+    it('a finished rolling deploy is not undone by a later hold', async function () {
+      this.timeout(60_000);
+      const old = await Promise.all(Array.from({ length: 10 }, listener));
+      const young = await Promise.all(Array.from({ length: 10 }, listener));
+      const other = await Promise.all(Array.from({ length: 10 }, listener));
+      const { catalog, view, inquiry } = asking();
+      list(view, service('a', at(old)), service('b', at(other)));
+      for (let replaced = 1; replaced <= 10; replaced++)
+        view.update([service('a', at([...young.slice(0, replaced), ...old.slice(replaced)]))], [], cause('test'));
+      view.update([service('b', [])], [], cause('test'));
+      await until('that all of b have answered', () => inquiry.counts.accepted >= 10);
+      await sleep(500);
+      expect([count(catalog, 'a'), count(catalog, 'b')]).to.deep.equal([10, 10]);
+      inquiry.close();
+      catalog.close();
+    });
+
+    it('what a service lost before its registry was known to be sick comes back, too', async function () {
+      this.timeout(60_000);
+      const living = await Promise.all(Array.from({ length: 10 }, listener));
+      const other = await Promise.all(Array.from({ length: 20 }, listener));
+      const { catalog, view, inquiry } = asking();
+      list(view, service('a', at(living)), service('b', at(other)));
+      for (let left = 9; left >= 0; left--) view.update([service('a', at(living.slice(0, left)))], [], cause('test'));
+      list(view);
+      await until('that all are back', () => count(catalog, 'a') === 10, 30_000);
+      expect(count(catalog, 'b')).to.equal(20);
+      inquiry.close();
+      catalog.close();
+    });
+
+    it('a single one that lives keeps no hold going on for ever', async function () {
+      this.timeout(60_000);
+      const living = await listener();
+      const dead = await Promise.all(Array.from({ length: 19 }, () => freePort()));
+      const { catalog, view, inquiry, guard } = asking({ registry: { ...settings.registry, hold: 8_000 } });
+      list(view, service('a', at([living, ...dead])));
+      list(view);
+      await until('that the dead have left', () => count(catalog, 'a') === 1, 30_000);
+      expect(guard?.holds()[0]?.dead).to.equal(19);
       await until('that its time is over', () => count(catalog, 'a') === 0, 30_000);
       inquiry.close();
       catalog.close();

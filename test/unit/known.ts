@@ -48,6 +48,7 @@ export function knownOf(count: number, savedAt = 1_700_000_000_000): Known {
     service: undefined,
     since: savedAt - 60_000,
     left: 540_000,
+    dead: 2,
     reason: '30 of 50 instances went within 5 minutes',
     instances: Array.from({ length: count }, (_, index) => ({
       service: `r///${index}/`,
