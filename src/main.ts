@@ -55,9 +55,9 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   );
   const listeners = istio.xds.map(({ listen }) => new XdsListener(projection, { ...listen, log }));
   const awaited = (): string[] => {
-    if (isReady) return [];
-    const views = catalog.views().filter((view) => view.complete || view.isRestored);
-    const there = new Set(views.map(({ registry }) => registry));
+    // With something from before the start, no set is the first.
+    if (isReady || catalog.views().some(({ isRestored }) => isRestored)) return [];
+    const there = new Set(catalog.views().flatMap((view) => (view.complete ? [view.registry] : [])));
     return current.registries
       .filter(({ name, required }) => required && !there.has(name) && !guarding.isWaived(name))
       .map(({ name }) => name);

@@ -94,13 +94,17 @@ export class Catalog extends EventEmitter<{
   #ticking: NodeJS.Timeout | undefined;
   /** From before the start: those that had no endpoints. */
   #leaving: readonly KnownEmpty[];
+  /** How long before the start that was saved: ms. */
+  readonly #age: number;
 
   /** @param known what is known from before the start */
-  constructor(settings: CatalogSettings, vips: VipAllocator, known: Pick<Known, 'registries' | 'empty'> = unknown) {
+  constructor(settings: CatalogSettings, vips: VipAllocator, known: Omit<Known, 'savedAt'> & Partial<Known> = unknown) {
     super();
     this.#known = new Map(known.registries.map((registry) => [registry.name, registry]));
     this.#remembered = new Map(known.empty.map(({ service }) => [service.host, service]));
     this.#leaving = known.empty;
+    // By the wall clock, which may have been set: never negative.
+    this.#age = Math.max(0, Date.now() - (known.savedAt ?? Date.now()));
     this.services = this.#services;
     this.#settings = settings;
     this.#vips = vips;
@@ -262,7 +266,7 @@ export class Catalog extends EventEmitter<{
         if (registry.guard !== undefined) this.emit('doubt', { registry: name, guard: registry.guard, held });
       },
     });
-    if (known?.type === type) registry.restore(known);
+    if (known?.type === type) registry.restore(known, this.#age);
     return registry;
   }
 
@@ -371,7 +375,7 @@ export class Catalog extends EventEmitter<{
     this.#leaving = [];
     for (const { service, left = 0 } of leaving) {
       this.#services.set(service.host, service);
-      this.#graces.begin(service.host, Math.min(left, this.#settings.grace));
+      this.#graces.begin(service.host, Math.min(Math.max(0, left - this.#age), this.#settings.grace));
     }
     const hosts = leaving.map(({ service }) => service.host);
     if (hosts.length > 0) this.#change(new Set([...hosts, ...this.#vips.change(hosts, [])]), '', causeNow('snapshot'));

@@ -32,11 +32,11 @@ export class CatalogRegistry {
     this.view = new RegistryView(name, output.listed);
   }
 
-  /** Takes up what is known from before the start: until the registry lists them, the services are as they were. */
-  restore({ services, holds }: Pick<KnownRegistry, 'services' | 'holds'>): void {
+  /** Takes up what is known from before the start: until the registry lists them, the services are as they were. @param age of the snapshot: ms */
+  restore({ services, holds }: Pick<KnownRegistry, 'services' | 'holds'>, age: number): void {
     const { view, guard } = this;
     view.restore(services);
-    guard?.restore(holds, view.services);
+    guard?.restore(holds, view.services, age);
     for (const [id, service] of view.services) {
       const held = guard?.heldOf(id);
       if (held === undefined || held.size === 0) continue;

@@ -18,6 +18,8 @@ export interface GuardOutput {
 
 /** ms between two looks at what time changes. */
 const look = 1_000;
+/** ms in which instances that are held after a restart are asked, whatever time they still have. */
+const askingTime = 15_000;
 
 /**
  * Guards one registry: a fall that is too deep is held for a while, since a registry that is sick looks like one whose instances have gone. What the registry
@@ -179,8 +181,12 @@ export class Guard {
     }));
   }
 
-  /** Takes up the holds of a snapshot. @param services as they are in the mesh, with what is held */
-  restore(holds: readonly KnownHold[], services: ReadonlyMap<string, RegistryService>): void {
+  /**
+   * Takes up the holds of a snapshot, for the time that they still have; for long enough to ask the instances anew.
+   * @param services as they are in the mesh, with what is held
+   * @param age of the snapshot: ms
+   */
+  restore(holds: readonly KnownHold[], services: ReadonlyMap<string, RegistryService>, age: number): void {
     const places = new Map<string, ReadonlyMap<string, RegistryService['instances'][number]>>();
     const instancesOf = (id: string) => {
       const known = places.get(id) ?? new Map(services.get(id)?.instances.map((one) => [instancePlace(one), one]));
@@ -188,7 +194,8 @@ export class Guard {
       return known;
     };
     for (const { scope, service, since, left, reason, dead, instances } of holds) {
-      const until = performance.now() + Math.min(left, this.#settings[scope].hold);
+      const rest = Math.max(askingTime, left - age);
+      const until = performance.now() + Math.min(rest, this.#settings[scope].hold);
       const isOver = left === 0;
       const hold: Hold = {
         scope,
