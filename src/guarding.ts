@@ -49,11 +49,13 @@ export class Guarding {
       journal.note(registry, `guard of the ${scope}`, `${what}: ${text}`);
     });
     this.#releases = new Releases(coordination, ({ what, registry, service }, before) => {
-      log.warn({ registry, service }, what === 'start' ? 'not waited for, by an operator' : 'holds released');
-      if (what === 'holds')
-        catalog.guard(registry)?.release((id) => service === undefined || nameOf(id) === service, before);
-      // What an operator said of an earlier start says nothing of this one.
-      else if (before >= this.#startedAt) {
+      if (what === 'holds') {
+        const isChosen = (id: string): boolean => service === undefined || nameOf(id) === service;
+        const instances = catalog.guard(registry)?.release(isChosen, before) ?? 0;
+        if (instances > 0) log.warn({ registry, service, instances }, 'released by an operator');
+      } else if (before >= this.#startedAt) {
+        // What an operator said of an earlier start says nothing of this one.
+        log.warn({ registry }, 'not waited for, by an operator');
         this.#waived.add(registry);
         waived();
       }

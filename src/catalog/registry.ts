@@ -24,7 +24,6 @@ export class CatalogRegistry {
   /** Services that their registry has no more, as they were, while what went with them may come back. */
   readonly #vanished = new Map<string, RegistryService>();
 
-  /** @param known what is known from before the start */
   constructor(policy: RegistryPolicy, guards: GuardSettings | undefined, output: RegistryOutput) {
     const { name } = policy.settings;
     this.policy = policy;

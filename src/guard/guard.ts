@@ -4,7 +4,8 @@ import type { Answer } from '#probe/prober.js';
 import type { KnownHold } from '#snapshot/known.js';
 import { Counts, type GuardSettings } from './counts.js';
 import { fallOf, type GuardedChange, statusesOf } from './fall.js';
-import { type Held, type Hold, InstanceMap, leftOf } from './hold.js';
+import { type Held, type Hold, leftOf } from './hold.js';
+import { Holds } from './holds.js';
 
 /** Where a guard tells what it does by itself. */
 export interface GuardOutput {
@@ -29,12 +30,7 @@ export class Guard {
   readonly #output: GuardOutput;
   #settings: GuardSettings;
   readonly #counts: Counts;
-  readonly #held = new InstanceMap();
-  /** What went while no limit was passed, with when: held only if it accepts a connection once one is. */
-  readonly #gone = new InstanceMap();
-  readonly #goneAt = new WeakMap<Held, number>();
-  #registryHold: Hold | undefined;
-  readonly #serviceHolds = new Map<string, Hold>();
+  readonly #holds = new Holds();
   /** Service id → usable instances that it had before the fall. */
   readonly #former = new Map<string, number>();
   #isOn: boolean;
@@ -51,25 +47,25 @@ export class Guard {
 
   /** How many instances are held. */
   get held(): number {
-    return this.#held.size;
+    return this.#holds.held.size;
   }
 
   heldOf(service: string): ReadonlyMap<string, Held> {
-    return this.#held.of(service);
+    return this.#holds.held.of(service);
   }
 
   /** Services of which something is held. */
   services(): string[] {
-    return this.#held.services();
+    return this.#holds.held.services();
   }
 
   /** Whether something of a service has gone that is held, or that comes back if it accepts a connection. */
   remembers(service: string): boolean {
-    return this.#held.of(service).size + this.#gone.of(service).size > 0;
+    return this.#holds.held.of(service).size + this.#holds.gone.of(service).size > 0;
   }
 
   holds(): Hold[] {
-    return [...(this.#registryHold === undefined ? [] : [this.#registryHold]), ...this.#serviceHolds.values()];
+    return this.#holds.all();
   }
 
   /** Takes over what the registry says of some services: decides what of them is held from now on. */
@@ -85,7 +81,7 @@ export class Guard {
     if (lost.length > 0 && this.#isOn && !this.#isExcused) this.#lose(lost, now);
     for (const { id, after } of changes)
       if (after.length >= (this.#former.get(id) ?? Number.POSITIVE_INFINITY))
-        for (const held of [...this.#held.of(id).values()]) this.#drop(held);
+        for (const held of [...this.#holds.held.of(id).values()]) this.#drop(held);
     this.#endEmpty('all of it is back, replaced, or taken out by the registry');
     this.#keepLooking();
   }
@@ -105,39 +101,41 @@ export class Guard {
     this.#settings = settings;
     this.#isOn = isOn;
     this.#counts.rebase(settings, count, (service) => countOf(service) ?? 0);
-    for (const service of this.#held.services()) {
+    for (const service of this.#holds.held.services()) {
       const usable = countOf(service);
-      const held = [...this.#held.of(service).values()];
+      const held = [...this.#holds.held.of(service).values()];
       if (usable === undefined) for (const one of held) this.#drop(one);
       else if (!this.#former.has(service)) this.#former.set(service, usable + held.length);
     }
     this.#endEmpty('the configuration leaves it out');
-    if (probe !== settings.probe) this.#ask(this.#held.all());
-    if (settings.probe === 'off') for (const held of this.#gone.all()) if (held.hold !== undefined) this.#drop(held);
-    if (!isOn && this.#held.size > 0) this.#end(this.#held.all(), 'it is not guarded any more');
+    if (probe !== settings.probe) this.#ask(this.#holds.held.all());
+    if (settings.probe === 'off')
+      for (const held of this.#holds.gone.all()) if (held.hold !== undefined) this.#drop(held);
+    if (!isOn && this.#holds.held.size > 0) this.#end(this.#holds.held.all(), 'it is not guarded any more');
   }
 
   /** Whether nothing is a fall now, since the source itself was configured anew and has not listed all yet. */
   excuse(isExcused: boolean): void {
     if (this.#isExcused && !isExcused) {
       this.#counts.settleAll();
-      for (const held of this.#gone.all()) this.#drop(held);
+      for (const held of this.#holds.gone.all()) this.#drop(held);
     }
     this.#isExcused = isExcused;
   }
 
-  /** Ends holds before their time. @param isChosen by the service's id. @param before only holds that began by then: ms since 1970 */
-  release(isChosen: (service: string) => boolean, before = Number.POSITIVE_INFINITY): void {
-    const chosen = [...this.#held.all(), ...this.#gone.all()].filter(
+  /** Ends holds before their time. @param isChosen by the service's id. @param before only holds that began by then: ms since 1970. @returns how many instances that were */
+  release(isChosen: (service: string) => boolean, before = Number.POSITIVE_INFINITY): number {
+    const chosen = [...this.#holds.held.all(), ...this.#holds.gone.all()].filter(
       ({ service, hold }) => hold !== undefined && hold.since <= before && isChosen(service),
     );
     if (chosen.length > 0) this.#end(chosen, 'released by an operator');
+    return chosen.length;
   }
 
   /** Whether an instance is still worth asking. */
   isWanted(held: Held): boolean {
     if (this.#settings.probe === 'off') return false;
-    return this.#held.has(held) || (this.#gone.has(held) && held.hold !== undefined);
+    return this.#holds.held.has(held) || (this.#holds.gone.has(held) && held.hold !== undefined);
   }
 
   /** What an instance said when it was asked. @param isDead whether that is a verdict */
@@ -146,10 +144,9 @@ export class Guard {
     held.answer = answer;
     held.askedAt = Date.now();
     const { hold, service } = held;
-    if (this.#gone.has(held)) {
+    if (this.#holds.gone.has(held)) {
       const isMissed = answer === 'accepted' && hold !== undefined && this.#isMissed(service, hold);
       if (isMissed) {
-        this.#gone.delete(held);
         this.#keep(held, hold);
         this.#output.changed([service], 'it accepts connections, so its registry is sick');
       } else this.#drop(held);
@@ -211,21 +208,11 @@ export class Guard {
       for (const { service: id, place, why, answer } of instances) {
         const instance = instancesOf(id).get(place);
         if (instance === undefined) continue;
-        const held: Held = {
-          service: id,
-          place,
-          instance,
-          why,
-          hold,
-          until,
-          ...(answer === undefined ? {} : { answer }),
-        };
-        this.#held.set(held);
-        hold.instances.add(held);
+        const said = answer === undefined ? {} : { answer };
+        this.#holds.keep({ service: id, place, instance, why, hold, until, ...said }, hold, until);
       }
       if (hold.instances.size === 0) continue;
-      if (scope === 'registry') this.#registryHold = hold;
-      else if (service !== undefined) this.#serviceHolds.set(service, hold);
+      this.#holds.add(hold);
       this.#output.told(hold, 'begun', `${reason}: ${hold.instances.size} instances are held, as before the start`);
       this.#ask([...hold.instances]);
     }
@@ -235,15 +222,13 @@ export class Guard {
   /** Nothing is held any more, and nobody is told. */
   close(): void {
     clearInterval(this.#timer);
-    for (const held of [...this.#held.all(), ...this.#gone.all()]) this.#drop(held);
-    this.#registryHold = undefined;
-    this.#serviceHolds.clear();
+    this.#holds.clear();
   }
 
   /** What is usable again, and what the registry takes out in so many words, is held no longer. */
   #letGo({ id, said, after }: GuardedChange): void {
-    const held = [...this.#held.of(id).values()];
-    const gone = [...this.#gone.of(id).values()];
+    const held = [...this.#holds.held.of(id).values()];
+    const gone = [...this.#holds.gone.of(id).values()];
     if (held.length + gone.length === 0) return;
     const usable = new Set(after.map(instancePlace));
     const statuses = statusesOf(said);
@@ -256,36 +241,24 @@ export class Guard {
 
   #lose(lost: readonly Held[], now: number): void {
     const begun = new Set<Hold>();
-    const registry = this.#open('registry', undefined, this.#registryHold, now, begun);
-    if (registry !== undefined) this.#registryHold = registry;
-    if (registry !== undefined && begun.has(registry)) this.#absorb(registry);
+    const registry = this.#open('registry', undefined, now, begun);
+    if (registry !== undefined && begun.has(registry))
+      for (const part of this.#holds.absorb(registry))
+        this.#output.told(part, 'ended', 'it is part of the hold of the whole registry');
     for (const held of lost) {
-      const { service } = held;
-      const hold = registry ?? this.#open('service', service, this.#serviceHolds.get(service), now, begun);
-      if (hold === undefined) {
-        this.#gone.set(held);
-        this.#goneAt.set(held, now);
-        continue;
-      }
-      if (hold !== registry) this.#serviceHolds.set(service, hold);
-      const { peak = 0 } = this.#counts.fall('service', service, now) ?? {};
-      this.#former.set(service, Math.max(this.#former.get(service) ?? 0, peak));
-      this.#keep(held, hold);
+      const hold = registry ?? this.#open('service', held.service, now, begun);
+      if (hold === undefined) this.#holds.forgo(held, now);
+      else this.#keep(held, hold);
     }
     for (const hold of begun)
       this.#output.told(hold, 'begun', `${hold.reason}: ${hold.instances.size} instances are held`);
-    const kept = lost.filter((held) => this.#held.has(held));
+    const kept = lost.filter((held) => this.#holds.held.has(held));
     this.#ask([...kept, ...[...begun].flatMap((hold) => this.#candidates(hold, now))]);
   }
 
   /** The hold that takes up what is lost now: the one that is there within its time, and a new one if the limit is passed. */
-  #open(
-    scope: Hold['scope'],
-    service: string | undefined,
-    known: Hold | undefined,
-    now: number,
-    begun: Set<Hold>,
-  ): Hold | undefined {
+  #open(scope: Hold['scope'], service: string | undefined, now: number, begun: Set<Hold>): Hold | undefined {
+    const known = this.#holds.of(service);
     if (known !== undefined && !known.isOver) return known;
     if (!this.#counts.isDeep(scope, service, now)) return undefined;
     const { hold: length, maxLoss, window } = this.#settings[scope];
@@ -303,47 +276,25 @@ export class Guard {
       waiting: new Set(),
       dead: 0,
     };
-    // One that is past its time goes on in the new one.
-    if (known !== undefined) this.#move(known, hold);
+    this.#holds.add(hold);
     begun.add(hold);
     return hold;
-  }
-
-  /** A sick registry explains the falls of its services. */
-  #absorb(registry: Hold): void {
-    for (const hold of this.#serviceHolds.values()) {
-      this.#move(hold, registry);
-      this.#output.told(hold, 'ended', 'it is part of the hold of the whole registry');
-    }
-    this.#serviceHolds.clear();
-  }
-
-  #move(from: Hold, to: Hold): void {
-    for (const held of [...from.instances, ...from.waiting]) held.hold = to;
-    for (const held of from.instances) to.instances.add(held);
-    for (const held of from.waiting) to.waiting.add(held);
   }
 
   /** What went before the limit was passed comes back if it accepts a connection, where its service misses it. */
   #candidates(hold: Hold, now: number): Held[] {
     if (this.#settings.probe === 'off') return [];
-    const gone = hold.service === undefined ? this.#gone.all() : [...this.#gone.of(hold.service).values()];
     const { window } = this.#settings[hold.scope];
-    const found = gone.filter(
-      (held) =>
-        held.hold === undefined && (this.#goneAt.get(held) ?? 0) >= now - window && this.#isMissed(held.service, hold),
-    );
-    for (const held of found) {
-      held.hold = hold;
-      hold.waiting.add(held);
-    }
+    const lately = this.#holds.lately(hold.service, now - window);
+    const found = lately.filter(({ service }) => this.#isMissed(service, hold));
+    for (const held of found) this.#holds.await(held, hold);
     return found;
   }
 
   /** Whether a service has fewer instances than it had, those included that are held. */
   #isMissed(service: string, { scope }: Hold): boolean {
     const fall = this.#counts.fall(scope, service, performance.now());
-    return fall !== undefined && fall.count + this.#held.of(service).size < fall.peak;
+    return fall !== undefined && fall.count + this.#holds.held.of(service).size < fall.peak;
   }
 
   #ask(held: readonly Held[]): void {
@@ -351,23 +302,16 @@ export class Guard {
   }
 
   #keep(held: Held, hold: Hold): void {
-    held.hold = hold;
-    held.until = performance.now() + this.#settings[hold.scope].hold;
-    hold.waiting.delete(held);
-    hold.instances.add(held);
-    this.#held.set(held);
+    this.#holds.keep(held, hold, performance.now() + this.#settings[hold.scope].hold);
     const { service } = held;
     const { peak = 0 } = this.#counts.fall('service', service, performance.now()) ?? {};
-    const least = Math.max(peak, this.#held.of(service).size);
+    const least = Math.max(peak, this.#holds.held.of(service).size);
     this.#former.set(service, Math.max(this.#former.get(service) ?? 0, least));
   }
 
   #drop(held: Held): void {
-    this.#gone.delete(held);
-    this.#held.delete(held);
-    held.hold?.instances.delete(held);
-    held.hold?.waiting.delete(held);
-    if (this.#held.of(held.service).size === 0) this.#former.delete(held.service);
+    this.#holds.drop(held);
+    if (this.#holds.held.of(held.service).size === 0) this.#former.delete(held.service);
   }
 
   #end(instances: readonly Held[], why: string): void {
@@ -380,17 +324,14 @@ export class Guard {
 
   /** Holds of nothing end. The fall is settled then: it counts no more. */
   #endEmpty(why: string): void {
-    for (const hold of this.holds()) {
-      if (hold.instances.size + hold.waiting.size > 0) continue;
-      if (hold === this.#registryHold) this.#registryHold = undefined;
-      else if (hold.service !== undefined) this.#serviceHolds.delete(hold.service);
+    for (const hold of this.#holds.takeEmpty()) {
       this.#counts.settle(hold.service);
       this.#output.told(hold, 'ended', why);
     }
   }
 
   get #isIdle(): boolean {
-    return this.holds().length === 0 && this.#counts.isQuiet && this.#gone.size === 0;
+    return this.holds().length === 0 && this.#counts.isQuiet && this.#holds.gone.size === 0;
   }
 
   #keepLooking(): void {
@@ -411,9 +352,7 @@ export class Guard {
     }
     this.#endEmpty('its time is over');
     this.#counts.prune(now);
-    for (const held of this.#gone.all())
-      if (held.hold === undefined && (this.#goneAt.get(held) ?? 0) < now - this.#settings.registry.window)
-        this.#gone.delete(held);
+    this.#holds.prune(now - this.#settings.registry.window);
     if (!this.#isIdle) return;
     clearInterval(this.#timer);
     this.#timer = undefined;

@@ -26,8 +26,12 @@ function areaOf(registry: string, network: string): string {
 export type AnswerCounts = Readonly<Record<Answer, number>>;
 
 /** ms between two questions to one instance: one that refuses, and any other. */
-const soon = 2_000;
-const later = 10_000;
+export interface Pauses {
+  readonly soon: number;
+  readonly later: number;
+}
+
+const usual: Pauses = { soon: 2_000, later: 10_000 };
 /** So many refusals in a row are a verdict. */
 const wanted = 3;
 /** Questions that are begun at a time, and ms until the next ones: at most 200 a second. */
@@ -55,6 +59,7 @@ interface Question {
 export class Inquiry {
   readonly #prober: Prober;
   readonly #scope: InquiryScope;
+  readonly #pauses: Pauses;
   /** Those that refused, those that were not asked yet, the others: each in the order of their times. */
   readonly #queues: readonly [Question[], Question[], Question[]] = [[], [], []];
   /** Network → when something in it accepted last; and when everything that was asked did not. */
@@ -65,7 +70,8 @@ export class Inquiry {
   #asking = 0;
   #isClosed = false;
 
-  constructor(prober: Prober, scope: InquiryScope) {
+  constructor(prober: Prober, scope: InquiryScope, pauses = usual) {
+    this.#pauses = pauses;
     this.#prober = prober;
     this.#scope = scope;
   }
@@ -117,7 +123,7 @@ export class Inquiry {
     guard.answered(held, answer, isDead);
     if (this.#isClosed || !guard.isWanted(held)) return;
     const isSoon = answer === 'refused' && question.refusals < wanted;
-    question.at = performance.now() + (isSoon ? soon : later);
+    question.at = performance.now() + (isSoon ? this.#pauses.soon : this.#pauses.later);
     this.#queues[isSoon ? 0 : 2].push(question);
     this.#wind(beat);
   }
