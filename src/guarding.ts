@@ -5,6 +5,7 @@ import type { Coordination } from '#coordination/contract.js';
 import { type AnswerCounts, Inquiry } from '#guard/inquiry.js';
 import { type Release, Releases } from '#guard/releases.js';
 import type { Journal } from '#journal/journal.js';
+import { nameOfId } from '#model/service.js';
 import { Prober } from '#probe/prober.js';
 
 /** Connections that are opened at a time. */
@@ -45,12 +46,12 @@ export class Guarding {
       const of = service === undefined ? {} : { service };
       const message = event === 'begun' ? 'guard holds what a registry has lost' : 'a hold ended';
       log[event === 'begun' ? 'warn' : 'info']({ registry, ...of, reason: text }, message);
-      const what = `${event === 'begun' ? 'hold' : 'hold ended'}${service === undefined ? '' : ` of ${nameOf(service)}`}`;
+      const what = `${event === 'begun' ? 'hold' : 'hold ended'}${service === undefined ? '' : ` of ${nameOfId(service)}`}`;
       journal.note(registry, `guard of the ${scope}`, `${what}: ${text}`);
     });
     this.#releases = new Releases(coordination, ({ what, registry, service }, before) => {
       if (what === 'holds') {
-        const isChosen = (id: string): boolean => service === undefined || nameOf(id) === service;
+        const isChosen = (id: string): boolean => service === undefined || nameOfId(id) === service;
         const instances = catalog.guard(registry)?.release(isChosen, before) ?? 0;
         if (instances > 0) log.warn({ registry, service, instances }, 'released by an operator');
       } else if (before >= this.#startedAt) {
@@ -88,16 +89,11 @@ export class Guarding {
   /** How many instances of a registry are held, or of its services of a name. */
   held(registry: string, service: string | undefined): number {
     const guard = this.#catalog.guard(registry);
-    const services = guard?.services().filter((id) => service === undefined || nameOf(id) === service) ?? [];
+    const services = guard?.services().filter((id) => service === undefined || nameOfId(id) === service) ?? [];
     return services.reduce((sum, id) => sum + (guard?.heldOf(id).size ?? 0), 0);
   }
 
   close(): void {
     this.#inquiry.close();
   }
-}
-
-/** The name in a service's id. */
-function nameOf(id: string): string {
-  return decodeURIComponent(id.split('/')[3] ?? '');
 }

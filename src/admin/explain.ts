@@ -1,7 +1,7 @@
 import type { Held } from '#guard/hold.js';
 import { compareText, endpointPlace, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
-import { type Instance, type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
+import { type Instance, instanceText, type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
 import type { Step } from '#policy/trace.js';
 import { heldOf, heldText } from './guards.js';
 import { clients, type Parts } from './report.js';
@@ -72,11 +72,6 @@ function isInstance({ id, address, ports }: Instance, wanted: string): boolean {
   return ports.some(({ number }) => `${address}:${number}`.toLowerCase() === wanted);
 }
 
-/** `address:port`, with several ports as a list. */
-function placeOf({ address, ports }: Instance): string {
-  return `${address}:${ports.map(({ number }) => number).join(',')}`;
-}
-
 function explanation(parts: Parts, id: string, service: RegistryService, instance: string | undefined): Explanation {
   const { catalog } = parts;
   const steps: Step[] = [registryStep(parts, service)];
@@ -97,7 +92,7 @@ function explanation(parts: Parts, id: string, service: RegistryService, instanc
     .filter((one) => instance === undefined || isInstance(one, instance))
     .map((one) => ({
       id: one.id,
-      address: placeOf(one),
+      address: instanceText(one),
       steps: [...guardSteps(held.get(one.id)), ...(ofInstances.get(one.id) ?? [])],
       outcome: leftOut.has(one.id)
         ? `gets no traffic: ${leftOut.get(one.id)}`
@@ -186,7 +181,7 @@ function outcome(
   const endpoint = service.endpoints.find(({ origins }) =>
     origins.some((one) => one.registry === key.registry && one.instance === instance.id),
   );
-  const own = placeOf(instance);
+  const own = instanceText(instance);
   const places = endpoint === undefined ? [own] : [own, endpointPlace(endpoint)];
   const refused = [...service.unreachable, ...(projection.rejected().get(service.host) ?? [])].find(({ record }) =>
     places.some((place) => record === place || record === `endpoint ${place}`),

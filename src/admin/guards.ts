@@ -1,6 +1,6 @@
 import { type Held, type Hold, leftOf } from '#guard/hold.js';
 import type { AnswerCounts } from '#guard/inquiry.js';
-import { type ServiceKey, serviceId } from '#model/service.js';
+import { instanceText, type ServiceKey, serviceId } from '#model/service.js';
 import type { Parts } from './report.js';
 
 /** One instance that is held. */
@@ -75,10 +75,9 @@ export function heldText({ why, answer, hold }: Held): string {
 }
 
 function heldReport({ instance, why, answer, askedAt }: Held): Omit<HeldReport, 'service'> {
-  const address = `${instance.address}:${instance.ports.map(({ number }) => number).join(',')}`;
   return {
     id: instance.id,
-    address,
+    address: instanceText(instance),
     why,
     ...(answer === undefined ? {} : { answer }),
     ...(askedAt === undefined ? {} : { askedAt }),

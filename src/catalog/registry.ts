@@ -21,8 +21,6 @@ export class CatalogRegistry {
   readonly guard: Guard | undefined;
   /** Of services of which something is held: the instances that get traffic by what the registry says. */
   readonly #usable = new Map<string, readonly Instance[]>();
-  /** Services that their registry has no more, as they were, while what went with them may come back. */
-  readonly #vanished = new Map<string, RegistryService>();
 
   constructor(policy: RegistryPolicy, guards: GuardSettings | undefined, output: RegistryOutput) {
     const { name } = policy.settings;
@@ -72,12 +70,11 @@ export class CatalogRegistry {
         const result = said && this.make(said, now);
         if (result !== undefined) made.set(id, result);
         const usable = this.#usable.get(id) ?? before(id)?.usable ?? [];
-        return { id, said, before: usable, after: usableOf(result) };
+        return { id, said, known: view.services.get(id), before: usable, after: usableOf(result) };
       });
       guard.change(changes);
       if (isListing) guard.excuse(false);
       for (const { id, after } of changes) if (guard.heldOf(id).size > 0) this.#usable.set(id, after);
-      this.#remember(guard, ids);
     }
     const changed = this.reguard(ids, now);
     return new Map(changed.map((id) => [id, view.services.get(id) === view.said.get(id) ? made.get(id) : undefined]));
@@ -90,7 +87,7 @@ export class CatalogRegistry {
       const said = view.said.get(id);
       const known = view.services.get(id);
       const held = guard?.heldOf(id);
-      const service = held === undefined ? said : withHeld(said, known ?? this.#vanished.get(id), held);
+      const service = held === undefined ? said : withHeld(said, known, held);
       view.settle(id, service);
       if (held === undefined || held.size === 0) this.#usable.delete(id);
       else if (!this.#usable.has(id)) this.#usable.set(id, usableOf(said && this.make(said, now)));
@@ -119,14 +116,6 @@ export class CatalogRegistry {
   known(): Omit<KnownRegistry, 'source'> {
     const { name, type } = this.policy.settings;
     return { name, type, services: [...this.view.services.values()], holds: this.guard?.known() ?? [] };
-  }
-
-  #remember(guard: Guard, ids: readonly string[]): void {
-    for (const id of this.#vanished.keys()) if (!guard.remembers(id)) this.#vanished.delete(id);
-    for (const id of ids) {
-      const known = this.view.services.get(id);
-      if (known !== undefined && guard.remembers(id)) this.#vanished.set(id, known);
-    }
   }
 }
 

@@ -7,6 +7,8 @@ export interface GuardedChange {
   readonly id: string;
   /** As the registry says it now; undefined if it is gone. */
   readonly said: RegistryService | undefined;
+  /** As it was in the mesh until now; undefined if it was not there. */
+  readonly known: RegistryService | undefined;
   /** Instances that got traffic by what the registry said before, and by what it says now. */
   readonly before: readonly Instance[];
   readonly after: readonly Instance[];
@@ -22,8 +24,8 @@ export interface Fall {
 
 const none: Fall = { lost: [], excused: 0 };
 
-export function fallOf({ id, said, before, after }: GuardedChange): Fall {
-  if (before.length === 0 || before === after) return none;
+export function fallOf({ id, said, known, before, after }: GuardedChange): Fall {
+  if (known === undefined || before.length === 0 || before === after) return none;
   const usable = new Set(after.map(instancePlace));
   const missing = before.filter((instance) => !usable.has(instancePlace(instance)));
   if (missing.length === 0) return none;
@@ -33,7 +35,7 @@ export function fallOf({ id, said, before, after }: GuardedChange): Fall {
     const place = instancePlace(instance);
     const status = statuses.get(place);
     if (status === undefined || isFailing(status))
-      lost.push({ service: id, place, instance, why: status ?? 'gone', hold: undefined, until: 0 });
+      lost.push({ service: id, place, instance, from: known, why: status ?? 'gone', hold: undefined, until: 0 });
   }
   return { lost, excused: missing.length - lost.length };
 }

@@ -59,11 +59,6 @@ export class Guard {
     return this.#holds.held.services();
   }
 
-  /** Whether something of a service has gone that is held, or that comes back if it accepts a connection. */
-  remembers(service: string): boolean {
-    return this.#holds.held.of(service).size + this.#holds.gone.of(service).size > 0;
-  }
-
   holds(): Hold[] {
     return this.#holds.all();
   }
@@ -206,10 +201,11 @@ export class Guard {
         waiting: new Set(),
       };
       for (const { service: id, place, why, answer } of instances) {
+        const from = services.get(id);
         const instance = instancesOf(id).get(place);
-        if (instance === undefined) continue;
+        if (from === undefined || instance === undefined) continue;
         const said = answer === undefined ? {} : { answer };
-        this.#holds.keep({ service: id, place, instance, why, hold, until, ...said }, hold, until);
+        this.#holds.keep({ service: id, place, instance, from, why, hold, until, ...said }, hold, until);
       }
       if (hold.instances.size === 0) continue;
       this.#holds.add(hold);

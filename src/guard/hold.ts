@@ -26,8 +26,9 @@ export interface Held {
   readonly service: string;
   /** Of the instance, within its service. */
   readonly place: string;
-  /** As it was when it was last usable. */
+  /** As it was when it was last usable, and its service then. */
   readonly instance: Instance;
+  readonly from: RegistryService;
   /** `gone`, or the status that its registry gives it. */
   why: string;
   /** What holds it in the mesh, or would if it accepts a connection; undefined while nothing does. */
@@ -94,7 +95,8 @@ export function withHeld(
   known: RegistryService | undefined,
   held: ReadonlyMap<string, Held>,
 ): RegistryService | undefined {
-  const base = said ?? known;
+  const [first] = held.values();
+  const base = said ?? known ?? first?.from;
   if (base === undefined || held.size === 0) return said;
   const isHeld = (instance: Instance): boolean => held.get(instancePlace(instance))?.instance === instance;
   if (said === undefined && base.instances.length === held.size && base.instances.every(isHeld)) return base;

@@ -107,6 +107,16 @@ export function instancePlace({ address, ports }: Pick<Instance, 'address' | 'po
   return `${address} ${ports.map(({ number }) => number).join(' ')}`;
 }
 
+/** `address:port`, for people; of several ports all of them. */
+export function instanceText({ address, ports }: Pick<Instance, 'address' | 'ports'>): string {
+  return `${address}:${ports.map(({ number }) => number).join(',')}`;
+}
+
+/** The name in a service's id. */
+export function nameOfId(id: string): string {
+  return decodeURIComponent(id.split('/')[3] ?? '');
+}
+
 /** One string that identifies the service; sorts like its parts. `*` stands where a name alone has neither group nor version. */
 export function serviceId(key: ServiceKey | ServiceName): string {
   const { registry, namespace, group, name, version } = { group: '*', version: '*', ...key };

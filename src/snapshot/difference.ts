@@ -1,6 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import { compareText } from '#model/mesh.js';
-import { type Instance, instancePlace, type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
+import {
+  type Instance,
+  instancePlace,
+  instanceText,
+  type RegistryService,
+  type ServiceKey,
+  serviceId,
+} from '#model/service.js';
 import type { Known } from './known.js';
 
 export type Change = 'added' | 'removed' | 'changed';
@@ -59,11 +66,11 @@ function ofInstances(before: readonly Instance[], after: readonly Instance[]): I
     const place = instancePlace(is);
     const was = gone.get(place);
     gone.delete(place);
-    if (was === undefined) differences.push({ instance: shown(is), what: 'added', fields: {} });
+    if (was === undefined) differences.push({ instance: instanceText(is), what: 'added', fields: {} });
     else if (!isDeepStrictEqual(was, is))
-      differences.push({ instance: shown(is), what: 'changed', fields: fieldsOf(was, is) });
+      differences.push({ instance: instanceText(is), what: 'changed', fields: fieldsOf(was, is) });
   }
-  for (const was of gone.values()) differences.push({ instance: shown(was), what: 'removed', fields: {} });
+  for (const was of gone.values()) differences.push({ instance: instanceText(was), what: 'removed', fields: {} });
   return differences;
 }
 
@@ -71,8 +78,4 @@ function fieldsOf(was: Instance, is: Instance): InstanceDifference['fields'] {
   const names = [...new Set([...Object.keys(was), ...Object.keys(is)])] as (keyof Instance)[];
   const different = names.filter((name) => !isDeepStrictEqual(was[name], is[name]));
   return Object.fromEntries(different.map((name) => [name, [was[name], is[name]]]));
-}
-
-function shown({ address, ports }: Instance): string {
-  return `${address}:${ports.map(({ number }) => number).join(',')}`;
 }
