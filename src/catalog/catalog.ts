@@ -14,6 +14,7 @@ import { type MeshDefaults, merge } from './merge.js';
 import { CatalogRegistry, type Made } from './registry.js';
 import type { RegistryView, ViewChange } from './view.js';
 import type { VipAllocator } from './vip.js';
+import { Workloads } from './workloads.js';
 
 /** Which hosts changed, and why: once per registry change, however many services it touched. */
 export interface CatalogChange {
@@ -87,6 +88,8 @@ export class Catalog extends EventEmitter<{
   readonly #collided = new Map<string, readonly RejectedService[]>();
   /** Services that the configuration leaves out. */
   readonly #dropped = new Map<string, RejectedService>();
+  /** Undefined while no registry describes any. */
+  #workloads: Workloads | undefined;
   /** Hosts that nobody claims any more, until their grace has run out. */
   readonly #graces = new Graces((host) => this.#forget(host));
   /** Services that change by themselves: registry and when, in ms since 1970. */
@@ -136,6 +139,8 @@ export class Catalog extends EventEmitter<{
       if (isSame) known.delete(name);
     }
     for (const { guard } of known.values()) guard?.close();
+    this.#workloads = policies.some(({ hasWorkloads }) => hasWorkloads) ? new Workloads() : undefined;
+    for (const registry of this.#registries.values()) this.#describe(registry, registry.view.services.keys());
     const touched = new Set<string>();
     for (const registry of new Set([...known.keys(), ...this.#registries.keys()]))
       this.#recompute(registry, this.#idsOf(registry), touched);
@@ -187,8 +192,18 @@ export class Catalog extends EventEmitter<{
   trace(id: string, trace: ContributionTrace): void {
     for (const { view, policy } of this.#registries.values()) {
       const service = view.services.get(id);
-      if (service !== undefined) policy.contribution(service, lastTick(), trace);
+      if (service !== undefined) policy.contribution(service, lastTick(), this.#workloadsAt, trace);
     }
+  }
+
+  /** Whether what a registry says under this id is no service, but pods. */
+  isWorkload(id: string): boolean {
+    return this.#workloads?.has(id) ?? false;
+  }
+
+  /** The ids of the services that have endpoints at an address; only while a registry describes what runs at addresses. */
+  servicesAt(address: string): readonly string[] {
+    return this.#workloads?.servicesAt(address) ?? [];
   }
 
   /** Services that are in no mesh service: no valid host, or a host that another service of the registry holds. */
@@ -212,13 +227,45 @@ export class Catalog extends EventEmitter<{
   #apply(change: ViewChange): void {
     const { registry, cause } = change;
     const before = (id: string) => this.#contributions.get(id);
-    const made = this.#registries.get(registry)?.settle(change, before, lastTick());
-    if (made !== undefined) this.#rejoin(registry, [...made.keys()], cause, made);
+    const found = this.#registries.get(registry);
+    if (found === undefined) return;
+    // Pods first: what is said of services in the same breath is joined with them.
+    const addresses = this.#describe(found, change.ids);
+    const made = found.settle(change, before, lastTick());
+    this.#rejoin(registry, [...made.keys()], cause, made, addresses);
   }
 
-  #rejoin(registry: string, ids: readonly string[], cause: Cause, made?: ReadonlyMap<string, Made | undefined>): void {
+  readonly #workloadsAt = (address: string) => this.#workloads?.at(address) ?? [];
+
+  /** Takes over what a registry says of pods, among whatever has these ids. @returns the addresses at which something is another now */
+  #describe(registry: CatalogRegistry, ids: Iterable<string>): string[] {
+    const { view, policy } = registry;
+    const workloads = this.#workloads;
+    if (workloads === undefined || !policy.hasWorkloads) return [];
+    return [...ids].flatMap((id) => {
+      const service = view.said.get(id);
+      const isDescribed = service !== undefined && policy.settings.kinds[service.kind]?.workloads === true;
+      const made = isDescribed ? registry.make(service, lastTick()) : undefined;
+      return workloads.set(id, made !== undefined && 'workloads' in made ? made.workloads : []);
+    });
+  }
+
+  /** @param addresses where other pods are: services that have endpoints there change with them */
+  #rejoin(
+    registry: string,
+    ids: readonly string[],
+    cause: Cause,
+    made?: ReadonlyMap<string, Made | undefined>,
+    addresses: readonly string[] = [],
+  ): void {
     const touched = new Set<string>();
     this.#recompute(registry, ids, touched, made);
+    const joined = new Set(addresses.flatMap((address) => this.servicesAt(address)));
+    for (const name of this.#registries.keys()) {
+      const isAnother = (id: string) => this.#contributions.get(id)?.key.registry === name && !made?.has(id);
+      const others = [...joined].filter(isAnother);
+      if (others.length > 0) this.#recompute(name, others, touched);
+    }
     this.#rebuild(touched, registry, cause);
     this.#awaitTick();
   }
@@ -256,6 +303,7 @@ export class Catalog extends EventEmitter<{
         announced = true;
         this.emit('complete', name);
       },
+      workloads: this.#workloadsAt,
       told: (hold, event, text) => this.emit('hold', { registry: name, hold, event, text }),
       changed: (ids, why) => {
         if (!isCurrent()) return;
@@ -298,6 +346,13 @@ export class Catalog extends EventEmitter<{
 
   /** What a service adds, if anything. @param made what the policies make of it, where that is known already */
   #contribute(name: string, id: string, made?: Made): Contribution | undefined {
+    const before = this.#contributions.get(id);
+    const contribution = this.#made(name, id, made);
+    this.#workloads?.move(id, before?.usable ?? [], contribution?.usable ?? []);
+    return contribution;
+  }
+
+  #made(name: string, id: string, made: Made | undefined): Contribution | undefined {
     this.#contributions.delete(id);
     this.#failed.delete(id);
     this.#dropped.delete(id);
@@ -314,6 +369,7 @@ export class Catalog extends EventEmitter<{
       this.#dropped.set(id, { id, registry: name, reason: `left out by ${result.dropped}` });
       return undefined;
     }
+    if ('workloads' in result) return undefined;
     this.#contributions.set(id, result);
     if (result.until !== undefined) this.#due.set(id, { registry: name, at: result.until });
     return result;
@@ -321,7 +377,12 @@ export class Catalog extends EventEmitter<{
 
   #rebuild(touched: ReadonlySet<string>, registry: string, cause: Cause): void {
     if (touched.size === 0) return;
-    const added = [...touched].filter((host) => !this.#services.has(host) && this.#claims.has(host));
+    const added = [...touched].filter((host) => {
+      const known = this.#services.get(host);
+      const isNew = known === undefined || known.native;
+      // The mesh has addresses of its own for what it knows by itself.
+      return isNew && this.#claims.has(host) && !this.#claims.isNative(host);
+    });
     const hosts = new Set([...touched, ...this.#vips.change(added, [])]);
     this.#change(hosts, registry, cause);
   }
