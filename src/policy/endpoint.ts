@@ -11,11 +11,11 @@ import { endpointLabels } from './labels.js';
 import { type Networks, networkOf } from './network.js';
 import { endpointPort, type Spoken } from './ports.js';
 import { relabel } from './relabel.js';
-import { joinedWorkload, nameOf, type WorkloadsAt } from './workload.js';
 import type { Chosen, EndpointVerdict, Templates } from './rules.js';
 import type { Trace } from './trace.js';
 import { warmth } from './warmup.js';
 import { boundedWeight, meshWeight } from './weight.js';
+import { joinedWorkload, nameOf, type WorkloadsAt } from './workload.js';
 
 /** What the configuration says about all endpoints of one registry, beside policies. */
 export interface EndpointSettings {
