@@ -33,17 +33,35 @@ export class Cluster {
   /** Slices by the Service. */
   readonly #slicesOf = new Map<string, Set<string>>();
   readonly #podsOn = new Map<string, Set<string>>();
+  /** Slices by the pods in them. */
+  readonly #slicesWith = new Map<string, Set<string>>();
 
   constructor(settings: ClusterSettings) {
     this.#settings = settings;
   }
 
   setSlice(id: string, slice: Slice | undefined): void {
+    const before = this.slices.get(id);
     exchange(this.slices, id, slice, this.#slicesOf, serviceOf);
+    for (const pod of podsOf(before)) this.#slicesWith.get(pod)?.delete(id);
+    for (const pod of podsOf(slice)) {
+      const slices = this.#slicesWith.get(pod);
+      if (slices === undefined) this.#slicesWith.set(pod, new Set([id]));
+      else slices.add(id);
+    }
+    for (const pod of podsOf(before)) if (this.#slicesWith.get(pod)?.size === 0) this.#slicesWith.delete(pod);
   }
 
   setPod(id: string, pod: ClusterPod | undefined): void {
     exchange(this.pods, id, pod, this.#podsOn, ({ node }) => node);
+  }
+
+  /** The Services that have a pod among their endpoints. */
+  *servicesOf(pod: string): Generator<string, void> {
+    for (const id of this.#slicesWith.get(pod) ?? []) {
+      const slice = this.slices.get(id);
+      if (slice !== undefined) yield serviceOf(slice);
+    }
   }
 
   podsOn(node: string): Iterable<string> {
@@ -134,9 +152,11 @@ export class Cluster {
         const number = slice.ports[name];
         return number === undefined ? [] : [{ name, protocol, number }];
       });
-      for (const endpoint of slice.endpoints)
-        if (own.length > 0) instances.push({ ...endpoint, ports: own, ...plain });
+      for (const { isPod, ...endpoint } of slice.endpoints) {
+        const metadata = (isPod ? this.pods.get(`${slice.namespace}/${endpoint.id}`)?.labels : undefined) ?? {};
+        if (own.length > 0) instances.push({ ...endpoint, ports: own, ...plain, metadata });
         else rejected.push({ record: endpoint.id, reason: `slice ${slice.name} has none of the service's TCP ports` });
+      }
     }
     return { instances, rejected };
   }
@@ -157,6 +177,10 @@ const plain = { weight: 1, locality: undefined, network: undefined, metadata: {}
 /** `namespace/name` of the Service that a slice belongs to. */
 export function serviceOf({ namespace, service }: Slice): string {
   return `${namespace}/${service}`;
+}
+
+function podsOf(slice: Slice | undefined): string[] {
+  return (slice?.endpoints ?? []).flatMap(({ id, isPod }) => (isPod ? [`${slice?.namespace}/${id}`] : []));
 }
 
 /** An ExternalName is one endpoint with a DNS name, at the Service's own ports. */

@@ -35,6 +35,8 @@ export interface Slice {
 export interface SliceEndpoint {
   /** The pod's name, or the address. */
   readonly id: string;
+  /** Whether it is a pod. */
+  readonly isPod: boolean;
   readonly address: string;
   /** A word of the health table. */
   readonly status: string;
@@ -53,6 +55,8 @@ export interface ClusterPod {
   readonly locality: string | undefined;
   readonly network: string | undefined;
   readonly node: string;
+  /** Those that tell pods of one service apart, such as `version`. */
+  readonly labels: Metadata;
   /** ms since 1970. */
   readonly since: number;
 }
@@ -130,9 +134,10 @@ export function decodeSlice(object: KubeObject): Slice {
   for (const { addresses = [], conditions = {}, zone = '', targetRef } of endpoints ?? []) {
     // All addresses of an endpoint are the same thing, and clients take the first.
     const [first = ''] = addresses;
-    const id = targetRef?.kind === 'Pod' && targetRef.name !== undefined ? targetRef.name : first;
+    const pod = targetRef?.kind === 'Pod' ? targetRef.name : undefined;
+    const id = pod ?? first;
     try {
-      found.push({ id, address: parseAddress(first).text, status: statusOf(conditions), zone });
+      found.push({ id, isPod: pod !== undefined, address: parseAddress(first).text, status: statusOf(conditions), zone });
     } catch (error) {
       rejected.push({ record: id, reason: reasonOf(error) });
     }
@@ -194,9 +199,13 @@ export function decodePod(object: KubeObject): ClusterPod | undefined {
     locality: labelledLocality(labels['istio-locality']),
     network: labels[networkLabel] || undefined,
     node: spec.nodeName ?? '',
+    labels: Object.fromEntries(Object.entries(labels).filter(([key]) => !mechanical.test(key))),
     since: Date.parse(metadata.creationTimestamp ?? '') || 0,
   };
 }
+
+/** Labels that Kubernetes and Istio set for themselves; those of a deployment change with each roll-out. */
+const mechanical = /(^|\.)(kubernetes|k8s|istio)\.io\/|^(pod-template-hash|controller-revision-hash|istio-locality)$/;
 
 /** By the label that injection sets, as istiod does: gateways are injected too, have no such label, and take no mutual TLS on their ports. */
 function transportOf(labels: Metadata, annotations: Metadata): ClusterPod['transport'] {

@@ -17,7 +17,6 @@ export const kubernetes = defineAdapter({
   },
   // What it says is written in etcd, and an address that a pod has left soon is another's.
   guarded: false,
-  // Bookmarks come every 60 to 75 s.
-  staleAfter: 180_000,
+  staleAfter: 90_000,
   source: (config, context) => new KubernetesSource(config, context),
 });

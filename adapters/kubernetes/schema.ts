@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { duration } from '#config/fields.js';
 import { dnsLabel } from '#model/address.js';
 
 const dnsName = z
@@ -30,6 +31,9 @@ export const fields = {
     .min(1)
     .optional()
     .meta({ description: 'Namespaces whose services and pods are read; all unless set' }),
+  heartbeat: duration(1_000)
+    .prefault('30s')
+    .meta({ description: 'How often the API server is asked for a sign of life, beside what it tells by itself' }),
   selector: z
     .string()
     .min(1)

@@ -1,6 +1,8 @@
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { KubeClient } from '#kubernetes/kubeclient.js';
-import { reasonOf } from '#model/reason.js';
+import { asError, reasonOf } from '#model/reason.js';
 import type { RegistryService, ServiceKey } from '#model/service.js';
 import { cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
 import { fork } from '#sources/pace.js';
@@ -17,6 +19,8 @@ export interface KubernetesConfig {
   readonly trustDomain: string;
   readonly namespaces?: readonly string[] | undefined;
   readonly selector?: string | undefined;
+  /** ms. */
+  readonly heartbeat: number;
 }
 
 /** Istio's own namespace, whose label names the network of a whole cluster. */
@@ -48,14 +52,31 @@ export class KubernetesSource implements Source {
           controller.abort(error);
         }
       });
-      await Promise.all(readings);
+      await Promise.all([...readings, this.#heartbeat(client, run, controller.signal)]);
       if (!signal.aborted) throw controller.signal.reason;
     } finally {
       run.close();
       release();
     }
   }
+
+  /** Watches are silent for a minute and more: so the server is asked whether it is there. */
+  async #heartbeat(client: KubeClient, run: Run, signal: AbortSignal): Promise<void> {
+    const request = { method: 'GET', path: '/version', timeout: HEARTBEAT_TIMEOUT } as const;
+    while (!signal.aborted) {
+      try {
+        await sleep(this.#config.heartbeat, undefined, { signal });
+        await client.ask(request, signal);
+        run.heartbeat(undefined);
+      } catch (error) {
+        if (!signal.aborted) run.heartbeat(asError(error));
+      }
+    }
+  }
 }
+
+/** ms. */
+const HEARTBEAT_TIMEOUT = 10_000;
 
 /** What one run of the source knows, and has yet to tell. */
 class Run {
@@ -81,6 +102,12 @@ class Run {
 
   close(): void {
     clearImmediate(this.#telling);
+  }
+
+  /** @param error undefined when the server answers */
+  heartbeat(error: Error | undefined): void {
+    if (error === undefined) this.#out.alive();
+    this.#setLost(this.readings.length, error);
   }
 
   output(index: number, { collection }: Reading<unknown>): ReadingOutput {
@@ -128,8 +155,11 @@ class Run {
         decode: decodePod,
         known: (id) => cluster.pods.get(id),
         set: (id, pod) => {
+          const before = cluster.pods.get(id);
           cluster.setPod(id, pod);
           this.#pods.add(id);
+          if (!isDeepStrictEqual(before?.labels, pod?.labels))
+            for (const service of cluster.servicesOf(id)) this.#services.add(service);
         },
       }),
     ]);

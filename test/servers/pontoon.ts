@@ -29,29 +29,27 @@ export interface GuardReport {
   }[];
 }
 
+interface Ports {
+  readonly admin: number;
+  readonly xds: number;
+}
+
 /** Pontoon as it is shipped: a process of its own with a configuration file. */
 export class Pontoon extends Server {
   /** Base URL of the API. */
   readonly url: string;
   /** `xds://host:port` for istiod's configSources. */
   readonly configSource: string;
+  readonly #ports: Ports;
 
   constructor(
-    ports: { readonly admin: number; readonly xds: number },
+    ports: Ports,
     config: PontoonConfig,
     env: Readonly<Record<string, string>> = {},
   ) {
     const folder = serverFolder('pontoon');
     const url = `http://127.0.0.1:${ports.admin}`;
-    writeFileSync(
-      join(folder, 'pontoon.yaml'),
-      stringify({
-        ...config,
-        istio: { ...config.istio, xds: [{ listen: `127.0.0.1:${ports.xds}` }] },
-        admin: { listen: `127.0.0.1:${ports.admin}` },
-        log: { level: 'debug' },
-      }),
-    );
+    writeConfig(folder, ports, config);
     super({
       name: 'Pontoon',
       command: process.execPath,
@@ -60,6 +58,7 @@ export class Pontoon extends Server {
       env,
       ready: () => httpOk(`${url}/healthz`),
     });
+    this.#ports = ports;
     this.url = url;
     this.configSource = `xds://127.0.0.1:${ports.xds}`;
   }
@@ -86,12 +85,31 @@ export class Pontoon extends Server {
     return (await fetch(`${this.url}/api/v1/istio/serviceentries`)).text();
   }
 
+  /** Takes over another configuration. @throws Error when it is refused */
+  async reload(config: PontoonConfig): Promise<void> {
+    writeConfig(this.folder, this.#ports, config);
+    const response = await fetch(`${this.url}/api/v1/configuration/reload`, { method: 'POST' });
+    if (!response.ok) throw new Error(`reload answered ${response.status}: ${await response.text()}`);
+  }
+
   /** A JSON answer of the API. @throws Error when it is not 200 */
   async get(path: string): Promise<unknown> {
     const response = await fetch(`${this.url}${path}`);
     if (!response.ok) throw new Error(`${path} answered ${response.status}: ${await response.text()}`);
     return response.json();
   }
+}
+
+function writeConfig(folder: string, { admin, xds }: Ports, config: PontoonConfig): void {
+  writeFileSync(
+    join(folder, 'pontoon.yaml'),
+    stringify({
+      ...config,
+      istio: { ...config.istio, xds: [{ listen: `127.0.0.1:${xds}` }] },
+      admin: { listen: `127.0.0.1:${admin}` },
+      log: { level: 'debug' },
+    }),
+  );
 }
 
 /** Starts Pontoon on free ports and waits until its API answers. @param env further environment variables */
