@@ -42,11 +42,7 @@ export class Pontoon extends Server {
   readonly configSource: string;
   readonly #ports: Ports;
 
-  constructor(
-    ports: Ports,
-    config: PontoonConfig,
-    env: Readonly<Record<string, string>> = {},
-  ) {
+  constructor(ports: Ports, config: PontoonConfig, env: Readonly<Record<string, string>> = {}) {
     const folder = serverFolder('pontoon');
     const url = `http://127.0.0.1:${ports.admin}`;
     writeConfig(folder, ports, config);
