@@ -29,6 +29,7 @@ function serviceEntrySpec(entry: ServiceEntry): object {
     resolution: ServiceEntry_Resolution[entry.resolution],
     ports: entry.ports.map(withoutEmpty),
     endpoints: entry.endpoints.map(withoutEmpty),
+    subjectAltNames: entry.subjectAltNames,
   });
 }
 

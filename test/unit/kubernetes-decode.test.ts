@@ -121,7 +121,10 @@ describe('Kubernetes objects', () => {
     known.setSlice('shop/c', slice('c', [{ addresses: ['10.0.0.2'] }], { ports: [] }));
     const labels = { version: 'v2', 'pod-template-hash': 'x', 'security.istio.io/tlsMode': 'istio' };
     const status = { phase: 'Running', podIP: '10.0.0.1' };
-    known.setPod('shop/orders-0', decodePod({ metadata: { namespace: 'shop', name: 'orders-0', labels }, status } as never));
+    known.setPod(
+      'shop/orders-0',
+      decodePod({ metadata: { namespace: 'shop', name: 'orders-0', labels }, status } as never),
+    );
     const service = known.service('shop/orders');
     expect(service?.instances).to.have.length(1);
     expect(service?.instances[0]).to.deep.include({ id: 'orders-0', zone: 'sh', metadata: { version: 'v2' } });

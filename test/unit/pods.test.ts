@@ -5,6 +5,7 @@ import type { RegistryView } from '#catalog/view.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { parseConfig } from '#config/load.js';
 import { Projection } from '#istio/projection.js';
+import { istioYaml } from '#istio/yaml.js';
 import type { Instance, RegistryService } from '#model/service.js';
 import type { Step } from '#policy/trace.js';
 import { decodeSnapshot, encodeSnapshot } from '#snapshot/format.js';
@@ -65,6 +66,7 @@ describe('pods among the instances', () => {
       expect(plain?.labels).to.deep.equal({});
       const [entry] = projection.resources('orders.mesh');
       expect(entry?.body.subjectAltNames).to.deep.equal(['spiffe://cluster.local/ns/shop/sa/orders']);
+      expect(istioYaml(projection.resources())).to.include('- spiffe://cluster.local/ns/shop/sa/orders\n');
       catalog.close();
     }
   });
