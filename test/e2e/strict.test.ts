@@ -143,6 +143,15 @@ describe('a service in the middle of its migration, of plain instances and of po
     expect(await call()).to.have.all.keys('plain', 'strict', 'permissive');
   });
 
+  it('has calls fail where the certificate says another identity than the pod’s', async () => {
+    const elsewhere = { ...kubernetes, trustDomain: 'elsewhere.example' };
+    await pontoon.reload({ registries: [{ name: 'old', type: 'file', path: services }, elsewhere] });
+    await until('calls fail', async () => (await call()).failed !== undefined);
+    expect(await call()).to.have.all.keys('plain', 'failed');
+    await pontoon.reload({ registries: [{ name: 'old', type: 'file', path: services }, kubernetes] });
+    await until('nothing fails', async () => (await call()).failed === undefined);
+  });
+
   it('follows a pod that is labelled otherwise', async () => {
     const labelled = (labels: object) =>
       writer.apply('Pod', 'shop', 'orders-strict', { metadata: { labels }, spec: podSpec });

@@ -232,6 +232,30 @@ describe('pods among the instances', () => {
       fresh.catalog.close();
     });
 
+  it('are not held, where the services of their registry are', () => {
+    const { catalog, c1, old } = open(
+      two.replace('name: c1, type: kubernetes', 'name: c1, type: kubernetes, guarded: true'),
+    );
+    const own = {
+      kind: 'kubernetes',
+      metadata: { clusterDomain: 'cluster.local' },
+      key: { registry: 'c1', namespace: 'shop' },
+    };
+    const addresses = Array.from({ length: 50 }, (_, index) => `10.0.0.${index + 1}`);
+    const listing = c1.listing();
+    listing.add(addresses.map((address, index) => pod(`p${index}`, address)));
+    const instances = addresses.map((address) => instance(address, 80, { status: 'Ready' }));
+    listing.add([service('orders', instances, own)]);
+    listing.commit(cause('test'));
+    say(old, orders(instance('10.0.0.1', 80)));
+    expect(catalog.services.get('orders.mesh')?.identities).to.have.length(1);
+    c1.listing().commit(cause('test'));
+    expect(catalog.guard('c1')?.held).to.be.greaterThan(0);
+    expect(catalog.isWorkload('c1/shop/pod/p0/')).to.equal(false);
+    expect(catalog.services.get('orders.mesh')?.identities).to.deep.equal([]);
+    catalog.close();
+  });
+
   it('are guarded by nobody: an address that a pod has left is soon another’s', () => {
     expect(kubernetes.guarded).to.equal(false);
   });
