@@ -71,6 +71,8 @@ export interface RegistryReport extends SourceStatus {
   readonly held: number;
   /** Services that the configuration leaves out. */
   readonly dropped: number;
+  /** Services of which no host falls into a shard that is served here: other Pontoons have them. What need not be read is not among them. */
+  readonly elsewhere: number;
   /** What people should know of records that are in use, and rules. */
   readonly notes: number;
 }
@@ -96,6 +98,7 @@ export function registryReports(parts: Parts): RegistryReport[] {
       leftOut: services.reduce((sum, { key }) => sum + (catalog.contribution(serviceId(key))?.leftOut.length ?? 0), 0),
       held: catalog.guard(status.registry)?.held ?? 0,
       dropped: catalog.dropped().filter(({ registry }) => registry === status.registry).length,
+      elsewhere: catalog.elsewhere().filter(({ registry }) => registry === status.registry).length,
       notes: services.reduce((sum, { notes = [] }) => sum + notes.length, 0),
     };
   });
@@ -145,6 +148,8 @@ export interface RegistryServiceSummary {
   readonly key: ServiceKey;
   /** Undefined if it is in no mesh service: among the rejected records is why. */
   readonly host: string | undefined;
+  /** Whether the host is in the mesh by another Pontoon: it falls into a shard that is not served here. */
+  readonly elsewhere: boolean;
   /** The ports of the host. */
   readonly ports: readonly MeshPort[];
   readonly instances: number;
@@ -166,6 +171,7 @@ export function registryServices({ catalog }: Parts, view: RegistryView): Regist
       return {
         key,
         host: contribution?.host,
+        elsewhere: contribution !== undefined && catalog.elsewhereText(contribution.host) !== undefined,
         ports: catalog.services.get(contribution?.host ?? '')?.ports ?? [],
         instances: instances.length,
         serving: contribution?.endpoints.length ?? 0,
