@@ -257,20 +257,17 @@ export class Catalog extends EventEmitter<{
     }
   }
 
-  /** A registry whose changes are taken in while it is in the catalog, and that tells when it is complete for the first time. */
+  /** A registry whose changes are taken in while it is in the catalog, and that tells of each complete listing. */
   #newRegistry(policy: RegistryPolicy): CatalogRegistry {
     const { name, type } = policy.settings;
     const known = this.#known.get(name);
     this.#known.delete(name);
-    let announced = false;
     const isCurrent = (): boolean => this.#registries.get(name) === registry;
     const registry: CatalogRegistry = new CatalogRegistry(policy, this.#settings.guards, {
       listed: (change) => {
         if (!isCurrent()) return;
         this.#apply(change);
-        if (announced || !registry.view.complete) return;
-        announced = true;
-        this.emit('complete', name);
+        if (change.isListing) this.emit('complete', name);
       },
       told: (hold, event, text) => this.emit('hold', { registry: name, hold, event, text }),
       changed: (ids, why) => {
@@ -332,7 +329,9 @@ export class Catalog extends EventEmitter<{
       return undefined;
     }
     this.#contributions.set(id, result);
-    const reason = [...hostsOf(result)].some((host) => this.#isServed(host)) ? undefined : this.elsewhereText(result.host);
+    const reason = [...hostsOf(result)].some((host) => this.#isServed(host))
+      ? undefined
+      : this.elsewhereText(result.host);
     if (reason !== undefined) this.#elsewhere.set(id, { id, registry: name, reason });
     if (result.until !== undefined) this.#due.set(id, { registry: name, at: result.until });
     return result;

@@ -23,12 +23,10 @@ export function shardsWithin(count: number, served: ServedShards | undefined): n
   return served === undefined ? all : all.filter((shard) => isWithin(shard, served));
 }
 
-/** Whether a shard of a listener's `count` lies within others, whatever number those are counted by. @param known undefined: all shards */
-export function isCovered(shard: number, count: number, known: ServedShards | undefined): boolean {
-  if (known === undefined) return true;
-  for (let bucket = shard; bucket < bucketCount; bucket += count)
-    if (!isWithin(bucket % known.of, known)) return false;
-  return true;
+/** The buckets of hosts that a Pontoon serves, in order: what shards of different numbers have in common. */
+export function bucketsWithin(served: ServedShards | undefined): number[] {
+  const all = Array.from({ length: bucketCount }, (_, bucket) => bucket);
+  return served === undefined ? all : all.filter((bucket) => isWithin(bucket % served.of, served));
 }
 
 /** For people: why a host is in no mesh service here. Undefined if it is served. */

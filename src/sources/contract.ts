@@ -93,6 +93,8 @@ export interface Adapter<Fields extends z.ZodRawShape = z.ZodRawShape> {
   readonly kinds: Readonly<Record<string, ServiceKind>>;
   /** Whether what is lost may be a fault of the registry: not where people write what it says. */
   readonly guarded: boolean;
+  /** Whether its sources read service by service, and leave out those that {@link SourceContext.mayServe} does not name. */
+  readonly selective?: true;
   /** Without a proof of life for this long, in ms, a source is stale. */
   readonly staleAfter: number;
   /** Makes a source. Does no I/O. */
