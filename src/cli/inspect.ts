@@ -43,7 +43,7 @@ function alone(config: Config, name: string): Config {
   return {
     ...config,
     registries: registries.map((registry) => ({ ...registry, required: true })),
-    istio: { ...config.istio, xds: [{ listen }] },
+    istio: { ...config.istio, xds: [], kubernetes: undefined, files: undefined, serve: undefined },
     admin: { listen },
     state: { peers: [] },
     coordination: undefined,

@@ -1,11 +1,10 @@
 import { z } from 'zod';
 import { adapters } from '#adapters/index.js';
-import { defaultRanges, parseRanges } from '#catalog/vip.js';
 import { type CoordinationConfig, coordinationSchema } from '#coordination/config.js';
 import { dnsLabel } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
-import { reasonOf } from '#model/reason.js';
-import { duration, exportTo, hostPort, share } from './fields.js';
+import { duration, hostPort, share } from './fields.js';
+import { istioSchema } from './istio.js';
 import { checkAliases, isHost, networks, ofInstance, ofService, policy, presetsText } from './policies.js';
 
 /** The keys that registries of every type have, with `type` and the adapter's own beside them. */
@@ -46,27 +45,6 @@ const registry = z.discriminatedUnion(
       .meta({ title: adapter.type, description: adapter.description }),
   ) as unknown as [z.ZodObject<typeof common & { type: z.ZodLiteral<string> }>],
 );
-
-const listener = z.strictObject({
-  listen: hostPort().meta({ description: 'Address and port of an xDS server that Istio uses as its config source' }),
-});
-
-const vip = z.union([
-  z.literal('off'),
-  z.strictObject({
-    ranges: z
-      .array(z.string())
-      .min(1)
-      .superRefine((ranges, context) => {
-        try {
-          parseRanges(ranges);
-        } catch (error) {
-          context.addIssue({ code: 'custom', message: reasonOf(error) });
-        }
-      })
-      .meta({ description: 'Ranges in CIDR notation, IPv4 and IPv6; each host gets an address of each family' }),
-  }),
-]);
 
 /** When a fall is held. The values are those of a wiped registry and of a deploy that went wrong. */
 function guard(of: string, defaults: { maxLoss: string; minInstances: number; window: string; hold: string }) {
@@ -159,27 +137,7 @@ export const configSchema = z
       .default([])
       .meta({ description: 'Top to bottom; of those that match, the last that sets a field wins' }),
     networks: networks.default({}).meta({ description: 'Networks by name' }),
-    istio: z
-      .strictObject({
-        namespace: z
-          .string()
-          .regex(dnsLabel, 'expected a DNS label')
-          .default('pontoon')
-          .meta({ description: 'Istio namespace of the services whose registry names none' }),
-        exportTo: exportTo().default(['*']).meta({ description: 'Istio namespaces that see the services' }),
-        grace: duration()
-          .prefault('5m')
-          .meta({ description: 'How long a gone service stays, without endpoints, before it is deleted' }),
-        vip: vip.prefault({ ranges: [...defaultRanges] }).meta({
-          description: 'Virtual addresses of the hosts, or off; 240.0.0.0/4 without its first and last /8 unless set',
-        }),
-        xds: z
-          .array(listener)
-          .min(1)
-          .prefault([{ listen: '127.0.0.1:15310' }])
-          .meta({ description: 'xDS servers; each serves the complete set' }),
-      })
-      .prefault({}),
+    istio: istioSchema.prefault({}),
     admin: z
       .strictObject({
         listen: hostPort()

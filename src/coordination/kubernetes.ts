@@ -1,4 +1,4 @@
-import { KubeClient, KubeError } from './kubeclient.js';
+import { KubeClient, KubeError } from '#kubernetes/kubeclient.js';
 import { electByLease, type Lease, type LeaseStore, type LeaseVersion } from './lease.js';
 import type { Store, Version } from './store.js';
 import type { Term } from './term.js';

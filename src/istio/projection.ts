@@ -1,13 +1,15 @@
+import { isDeepStrictEqual } from 'node:util';
 import { EventEmitter } from 'eventemitter3';
 import type { Catalog, CatalogChange } from '#catalog/catalog.js';
 import type { MeshService } from '#model/mesh.js';
 import type { Rejection } from '#model/service.js';
 import type { Cause } from '#sources/contract.js';
 import { type EncodedResource, encodeResource, type IstioResource } from './resource.js';
+import { type MeshScope, meshScope } from './scope.js';
 import { serviceEntries } from './serviceentry.js';
 import { checkServiceEntry } from './validate.js';
 
-/** Resources that differ from what was projected before. Never empty. */
+/** Resources that differ from what was projected before, or whose service does so for conditions. Never empty. */
 export interface ProjectionChange {
   readonly set: readonly EncodedResource[];
   readonly removed: readonly EncodedResource[];
@@ -48,8 +50,10 @@ export class Projection extends EventEmitter<{ change: [ProjectionChange] }> {
     const removed: EncodedResource[] = [];
     for (const host of hosts) {
       const before = new Map(this.#projected.get(host)?.map((resource) => [resource.name, resource]));
-      for (const resource of this.#project(host)) {
-        if (before.get(resource.name)?.version !== resource.version) set.push(resource);
+      const [known] = before.values();
+      for (const resource of this.#project(host, known?.mesh)) {
+        const last = before.get(resource.name);
+        if (last?.version !== resource.version || last.mesh !== resource.mesh) set.push(resource);
         before.delete(resource.name);
       }
       removed.push(...before.values());
@@ -57,13 +61,15 @@ export class Projection extends EventEmitter<{ change: [ProjectionChange] }> {
     if (set.length + removed.length > 0) this.emit('change', { set, removed, registry, cause });
   }
 
-  #project(host: string): readonly EncodedResource[] {
+  #project(host: string, before: MeshScope | undefined): readonly EncodedResource[] {
     this.#projected.delete(host);
     this.#rejected.delete(host);
     const service = this.#catalog.services.get(host);
     if (service === undefined) return [];
     const { resources, rejected } = checkedEntries(service);
-    const encoded = resources.map(encodeResource);
+    const scope = meshScope(service, before);
+    const mesh = before !== undefined && isDeepStrictEqual(scope, before) ? before : scope;
+    const encoded = resources.map((resource) => encodeResource(resource, mesh));
     this.#projected.set(host, encoded);
     if (rejected.length > 0) this.#rejected.set(host, rejected);
     return encoded;

@@ -4,6 +4,7 @@ import { compareText } from '#model/mesh.js';
 import { Resource } from '#proto/istio/mcp.js';
 import { ServiceEntry } from '#proto/istio/networking.js';
 import { DiscoveryResponse } from '#proto/xds/discovery.js';
+import type { MeshScope } from './scope.js';
 
 /** The Istio resource types that Pontoon makes, and the form of their bodies. A further type is one more line. */
 export interface ResourceBodies {
@@ -33,6 +34,8 @@ export interface EncodedResource {
   readonly name: string;
   readonly host: string;
   readonly bucket: number;
+  /** The service that it is about, for conditions. Not part of the version. */
+  readonly mesh: MeshScope;
   /** Hash of name and content, 16 hexadecimal digits: istiod skips a resource whose version it has. */
   readonly version: string;
   /** One `resources` field of a DiscoveryResponse, tag and length included: responses are such pieces one after the other. */
@@ -70,7 +73,7 @@ export function typeOfUrl(url: string): ResourceType | undefined {
 }
 
 /** Encodes a resource, once for all clients. */
-export function encodeResource(resource: IstioResource): EncodedResource {
+export function encodeResource(resource: IstioResource, mesh: MeshScope): EncodedResource {
   const { bodyUrl, encode } = resourceTypes[resource.type];
   const name = `${resource.namespace}/${resource.name}`;
   const body = encode(resource.body);
@@ -88,7 +91,7 @@ export function encodeResource(resource: IstioResource): EncodedResource {
   const field = DiscoveryResponse.encode(
     DiscoveryResponse.fromPartial({ resources: [{ typeUrl: resourceUrl, value: Buffer.from(wrapped) }] }),
   ).finish();
-  return { type: resource.type, name, host: resource.host, bucket: bucketOf(resource.host || name), version, field };
+  return { type: resource.type, name, host: resource.host, bucket: bucketOf(resource.host || name), mesh, version, field };
 }
 
 /** Protobuf leaves the order of map entries open; here it is by key, so that equal content is equal bytes. */

@@ -26,6 +26,17 @@ export interface InstanceScope extends ServiceScope {
   };
 }
 
+/** What a condition on a mesh service can name. */
+export interface MeshConditionScope {
+  readonly mesh: {
+    readonly host: string;
+    readonly name: string;
+    readonly namespace: string;
+    readonly registries: readonly string[];
+    readonly location: string;
+  };
+}
+
 /** Compiled text with CEL between `{{ }}`. Undefined where an expression fails, as a missing key does. */
 export type Template<Scope> = (scope: Scope) => string | undefined;
 
@@ -54,6 +65,16 @@ const instanceEnvironment = serviceEnvironment.clone().registerVariable({
   name: 'instance',
   schema: { address: 'string', port: 'int', status: 'string', weight: 'double', zone: 'string', metadata },
 });
+
+const meshEnvironment = new Environment().registerVariable({
+  name: 'mesh',
+  schema: { host: 'string', name: 'string', namespace: 'string', registries: 'list<string>', location: 'string' },
+});
+
+/** Compiles a condition over `mesh`. @throws ExpressionError */
+export function meshCondition(text: string): Condition<MeshConditionScope> {
+  return condition(text, meshEnvironment);
+}
 
 /** Compiles a template over `registry` and `service`. @throws ExpressionError */
 export function serviceTemplate(text: string): Template<ServiceScope> {

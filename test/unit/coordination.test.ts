@@ -6,9 +6,9 @@ import { pino } from 'pino';
 import type { Coordination, Json } from '#coordination/contract.js';
 import { openCoordination } from '#coordination/coordination.js';
 import { FileStore } from '#coordination/file.js';
-import { KubeClient } from '#coordination/kubeclient.js';
 import { electByLease, type Lease, type LeaseStore, type LeaseVersion } from '#coordination/lease.js';
 import { Term } from '#coordination/term.js';
+import { KubeClient } from '#kubernetes/kubeclient.js';
 import { until } from '#test/servers/probes.js';
 
 const log = pino({ level: 'silent' });

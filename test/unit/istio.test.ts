@@ -8,6 +8,8 @@ import { Resource } from '#proto/istio/mcp.js';
 import { ServiceEntry } from '#proto/istio/networking.js';
 import { DiscoveryResponse } from '#proto/xds/discovery.js';
 
+const scope = { host: 'orders.test', name: 'orders', namespace: 'shop', registries: [], location: 'internal' } as const;
+
 function endpoint(address: string, ports: Record<string, number>, more: Partial<Endpoint> = {}): Endpoint {
   return {
     address,
@@ -165,7 +167,7 @@ describe('encoding', () => {
   const resource = only(serviceEntries(mesh([endpoint('10.0.0.1', { http: 1 }, { labels: { b: '2', a: '1' } })])));
 
   it('wraps a resource as istiod expects it', () => {
-    const { field } = encodeResource(resource);
+    const { field } = encodeResource(resource, scope);
     const [any] = DiscoveryResponse.decode(field).resources;
     expect(any?.typeUrl).to.equal('type.googleapis.com/istio.mcp.v1alpha1.Resource');
     const { metadata, body } = Resource.decode(any?.value ?? new Uint8Array());
@@ -178,8 +180,8 @@ describe('encoding', () => {
   it('has a version that follows the content alone', () => {
     const same = only(serviceEntries(mesh([endpoint('10.0.0.1', { http: 1 }, { labels: { a: '1', b: '2' } })])));
     const other = only(serviceEntries(mesh([endpoint('10.0.0.1', { http: 2 })])));
-    expect(encodeResource(same)).to.deep.equal(encodeResource(resource));
-    expect(encodeResource(other).version).not.to.equal(encodeResource(resource).version);
+    expect(encodeResource(same, scope)).to.deep.equal(encodeResource(resource, scope));
+    expect(encodeResource(other, scope).version).not.to.equal(encodeResource(resource, scope).version);
   });
 
   it('answers both type URLs', () => {

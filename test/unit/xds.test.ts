@@ -7,11 +7,13 @@ import { XdsStream } from '#sinks/xds/stream.js';
 const entries = 'networking.istio.io/v1/ServiceEntry';
 const gateways = 'networking.istio.io/v1/Gateway';
 
+const mesh = { host: 'h', name: 'h', namespace: 'n', registries: [], location: 'internal' } as const;
+
 function resource(name: string, version: string, bucket = 0): EncodedResource {
   const field = DiscoveryResponse.encode(
     DiscoveryResponse.fromPartial({ resources: [{ typeUrl: 't', value: Buffer.from(`${name}=${version}`) }] }),
   ).finish();
-  return { type: 'ServiceEntry', name, host: name, bucket, version, field };
+  return { type: 'ServiceEntry', name, host: name, bucket, mesh, version, field };
 }
 
 function harness(ready = true) {

@@ -51,7 +51,7 @@ export class KubeClient {
     const config = new KubeConfig();
     if (kubeconfig === undefined) {
       if (process.env.KUBERNETES_SERVICE_HOST === undefined)
-        throw new Error('this is no pod of Kubernetes; set coordination.kubeconfig to a file');
+        throw new Error('this is no pod of Kubernetes; set kubeconfig to a file');
       config.loadFromCluster();
     } else {
       try {
