@@ -28,7 +28,8 @@ describe('xDS listener', () => {
   let address: string;
 
   before(async () => {
-    address = `127.0.0.1:${await listener.listen()}`;
+    await listener.open();
+    address = listener.addresses[0] ?? '';
   });
   after(async () => {
     for (const client of clients) client.close();

@@ -1,31 +1,34 @@
-import type { AuthContext } from '@grpc/grpc-js/build/src/auth-context.js';
+import type { ServerDuplexStream } from '@grpc/grpc-js';
 import picomatch from 'picomatch';
 
+/** gRPC's word on a connection: the client's certificate is there only if it is one of the listener's authority. */
+type AuthContext = ReturnType<ServerDuplexStream<unknown, unknown>['getAuthContext']>;
 
-/** Who may use a listener. */
-export type Admission = (context: AuthContext) => { readonly name: string } | { readonly refused: Refusal };
+/** Decides by a client's certificate who it is, and whether it may come in. */
+export type Admission = (context: AuthContext) => { readonly name: string } | { readonly refused: keyof typeof refusals };
 
-export type Refusal = 'no certificate' | 'not allowed';
+/** What clients that may not come in are told. */
+export const refusals = {
+  'no certificate': "expected a client certificate of this listener's authority (tls.clientCa), found none that is valid",
+  'not allowed': "none of the SPIFFE URIs and DNS names of the client's certificate is allowed here (tls.allow)",
+} as const;
 
-/**
- * Who a client is, by the certificate that it showed, and whether it may come in.
- *
- * @param allow globs of SPIFFE URIs and DNS names, in which `*` stops at `/` in a URI; empty: any certificate of the listener's authority
- */
+/** @param allow globs of SPIFFE URIs and DNS names, in which `*` stops at `/`; empty: any certificate of the listener's authority */
 export function admission(allow: readonly string[]): Admission {
-  // A dot is a letter as any other here: names never begin with one.
   const isAllowed = allow.length === 0 ? () => true : picomatch([...allow], { dot: true });
   return ({ sslPeerCertificate }) => {
     if (sslPeerCertificate === undefined) return { refused: 'no certificate' };
-    const names = alternativeNames(sslPeerCertificate.subjectaltname ?? '');
-    const name = names.find((one) => isAllowed(one)) ?? (allow.length === 0 ? '(no name)' : undefined);
-    return name === undefined ? { refused: 'not allowed' } : { name };
+    const { subjectaltname = '', subject } = sslPeerCertificate;
+    const names = alternativeNames(subjectaltname);
+    const name = names.find((one) => isAllowed(one));
+    if (name !== undefined) return { name };
+    return allow.length === 0 ? { name: String(subject?.CN ?? '') } : { refused: 'not allowed' };
   };
 }
 
 /**
- * The SPIFFE URIs and DNS names of a certificate's `subjectAltName`, as Node writes it: `URI:spiffe://a/b, DNS:c`. A value with a comma or a quote is
- * written in quotes there, and is left out: no name of these kinds has one, and it could pass for two.
+ * The SPIFFE URIs and DNS names of a certificate's `subjectAltName`, as Node writes it: `URI:spiffe://a/b, DNS:c`. It writes values with a comma in
+ * quotes; no name of these kinds has one, and it could be made to look like two: then there are none.
  */
 export function alternativeNames(text: string): string[] {
   if (text.includes('"')) return [];

@@ -54,6 +54,11 @@ export class ResourceSet {
   ready = false;
   readonly #types = new Map<ResourceType, TypeSet>();
 
+  /** Resources of all types. */
+  get size(): number {
+    return [...this.#types.values()].reduce((sum, { resources }) => sum + resources.size, 0);
+  }
+
   /** The set of a type; an empty one if there was none. */
   of(type: ResourceType): Omit<TypeSet, 'set' | 'delete'> {
     return this.#type(type);

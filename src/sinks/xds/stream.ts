@@ -87,12 +87,18 @@ export interface Composed {
 }
 
 /** What both protocols' requests have. */
-interface Request {
+export interface Request {
   readonly node: Node | undefined;
   readonly typeUrl: string;
   readonly responseNonce: string;
   readonly errorDetail: Status | undefined;
 }
+
+/** A conversation as its connection sees it, whichever its protocol. */
+export type ClientStream<Asked = never> = Pick<
+  XdsStream,
+  'protocol' | 'node' | 'requests' | 'changed' | 'push' | 'hold' | 'written' | 'state'
+> & { request(request: Asked): void };
 
 /**
  * The conversation with one client, apart from I/O: what both protocols share, which is subscriptions, nonces, answers, and that a slow reader gets the
