@@ -14,6 +14,8 @@ export interface TlsFiles {
   readonly key: string;
   /** Authority of the clients' certificates; without it none is asked for. */
   readonly clientCa?: string | undefined;
+  /** ms between looks at the files; 5,000 unless given. */
+  readonly interval?: number;
 }
 
 /** A listener's certificate as the API shows it. */
@@ -58,11 +60,8 @@ export class ListenerCertificates implements experimental.CertificateProvider {
   /** For all ports of the listener. */
   readonly credentials: ServerCredentials;
 
-  /**
-   * @param interval ms between looks at the files; 5,000 unless given
-   * @throws Error naming the file that cannot be read, or does not fit
-   */
-  constructor(files: TlsFiles, log: Logger, interval = look) {
+  /** @throws Error naming the file that cannot be read, or does not fit */
+  constructor(files: TlsFiles, log: Logger) {
     this.#files = files;
     this.#log = log;
     this.#material = read(files);
@@ -72,7 +71,7 @@ export class ListenerCertificates implements experimental.CertificateProvider {
       files.clientCa === undefined ? null : this,
       false,
     );
-    for (const path of paths(files)) watchFile(path, { interval, persistent: false }, this.#reload);
+    for (const path of paths(files)) watchFile(path, { interval: files.interval ?? look, persistent: false }, this.#reload);
   }
 
   addCaCertificateListener(listener: CaListener): void {
@@ -116,6 +115,8 @@ export class ListenerCertificates implements experimental.CertificateProvider {
     } catch (error) {
       // The files are renewed one after the other: what does not fit yet does at the next look.
       const reason = reasonOf(error);
+      // Each of the files is looked at.
+      if (reason === this.#error) return;
       this.#failures++;
       this.#error = reason;
       this.#log.warn({ reason }, 'the renewed certificate of an xDS listener cannot be used; the one before stays');
