@@ -2,6 +2,7 @@ import type { Catalog, RejectedService } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
 import type { Config } from '#config/schema.js';
 import type { Coordination } from '#coordination/contract.js';
+import type { Names } from '#dns/names.js';
 import type { Projection } from '#istio/projection.js';
 import type { Journal } from '#journal/journal.js';
 import { compareText, type MeshPort, type MeshService } from '#model/mesh.js';
@@ -23,6 +24,7 @@ export interface Parts {
   readonly keeping: Keeping;
   readonly coordination: Coordination;
   readonly projection: Projection;
+  readonly names: Names;
   readonly journal: Journal;
   readonly supervisors: readonly Supervisor[];
   readonly listeners: readonly XdsListener[];
