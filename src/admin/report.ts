@@ -64,6 +64,8 @@ export interface RegistryReport extends SourceStatus {
   readonly restored: boolean;
   /** As the registry says: what is held is not among them. */
   readonly services: number;
+  /** Pods that it describes, which are no services. */
+  readonly pods: number;
   readonly instances: number;
   /** Records that could not be used. */
   readonly rejected: number;
@@ -87,7 +89,8 @@ export function registryReports(parts: Parts): RegistryReport[] {
     const registry = config.registries[index];
     const view = catalog.view(status.registry);
     const services = [...(view?.services.values() ?? [])];
-    const said = [...(view?.said.values() ?? [])];
+    const all = [...(view?.said.values() ?? [])];
+    const said = all.filter(({ key }) => !catalog.isWorkload(serviceId(key)));
     return {
       ...status,
       type: registry?.type ?? '',
@@ -95,6 +98,7 @@ export function registryReports(parts: Parts): RegistryReport[] {
       complete: view?.complete ?? false,
       restored: (view?.isRestored ?? false) && !view?.complete,
       services: said.length,
+      pods: all.length - said.length,
       instances: said.reduce((sum, { instances }) => sum + instances.length, 0),
       rejected: view === undefined ? 0 : rejectedRecords(parts, view).length,
       leftOut: services.reduce((sum, { key }) => sum + (catalog.contribution(serviceId(key))?.leftOut.length ?? 0), 0),
@@ -165,6 +169,7 @@ export interface RegistryServiceSummary {
 export function registryServices({ catalog }: Parts, view: RegistryView): RegistryServiceSummary[] {
   const homeless = new Set(rejectedServices(catalog, view.registry).map(({ id }) => id));
   return [...view.services]
+    .filter(([id]) => !catalog.isWorkload(id))
     .sort(([a], [b]) => compareText(a, b))
     .map(([id, { key, instances }]) => {
       const contribution = homeless.has(id) ? undefined : catalog.contribution(id);
