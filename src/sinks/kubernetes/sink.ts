@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Logger } from 'pino';
 import { bucketOf } from '#catalog/vip.js';
 import type { IstioConfig, Serve } from '#config/istio.js';
@@ -159,6 +160,8 @@ export class KubernetesSink implements Sink {
     const isDue = this.#isReady && this.#leads && !this.#isClosed;
     if (isDue && this.#session === undefined) {
       const ending = new AbortController();
+      // Each write listens to it.
+      setMaxListeners(0, ending.signal);
       const done = this.#before.then(() => this.#run(ending.signal));
       this.#session = { ending, done };
       this.#before = done;
