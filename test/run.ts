@@ -33,6 +33,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   consul: ['consul'],
   coordination: ['zookeeper', 'consul', 'etcd', 'kube-apiserver'],
   eureka: ['eureka', 'springcloud'],
+  doctor: ['zookeeper', 'consul', 'istiod', 'libfaketime'],
   file: [],
   snapshot: [],
   istio: ['istiod', 'istio-validator', 'envoy'],

@@ -40,7 +40,7 @@ export function compareSources(
     const place = placeOf(listener, istio.serve);
     const shards = place.ports.map((port, shard) => {
       const isOurs = istio.serve === undefined || (shard >= istio.serve.from && shard <= istio.serve.to);
-      return xds.filter((source) => source.port === port && (!isOurs || isHostOf(listener, source.host)));
+      return xds.filter((source) => source.port === port && (!isOurs || mayBeHostOf(listener, source.host)));
     });
     const listedOnes = shards.flat();
     if (listedOnes.length === 0) continue;
@@ -62,9 +62,14 @@ function parsed({ address = '', tlsSettings }: IstiodSource): XdsSource[] {
   return [{ text: address, host, port: Number(match[2]), mode: tlsSettings?.mode ?? 'DISABLE' }];
 }
 
-/** Whether istiod means this listener's machine. Of one that listens everywhere and does not say how it is reached, every name may be right. */
+/** Whether a source may mean this listener's machine. Of one that listens everywhere and does not say how it is reached, every name may be right. */
+function mayBeHostOf(listener: ListenerConfig, host: string): boolean {
+  const { listen, address } = listener;
+  return isHostOf(listener, host) || (address === undefined && (listen.host === '0.0.0.0' || listen.host === '::'));
+}
+
+/** Whether a source means this listener's machine for sure. */
 function isHostOf({ listen, address }: ListenerConfig, host: string): boolean {
-  if (address === undefined && (listen.host === '0.0.0.0' || listen.host === '::')) return true;
   return [address, listen.host].some(
     (own) => own !== undefined && (own.toLowerCase() === host || (isLoopback(own) && isLoopback(host))),
   );
@@ -130,11 +135,7 @@ function ofStrangers(
 ): Finding[] {
   const advice = 'correct meshConfig (the fragment below), and restart istiod';
   // Our machine, and a port that is none of ours: an old one.
-  const elsewhere = strangers.filter(({ host }) =>
-    istio.xds.some((listener) =>
-      listener.address !== undefined || listener.listen.host !== '0.0.0.0' ? isHostOf(listener, host) : false,
-    ),
-  );
+  const elsewhere = strangers.filter(({ host }) => istio.xds.some((listener) => isHostOf(listener, host)));
   const findings = elsewhere.map(({ text }) =>
     subject.fail(`its configSources point to ${text}, where none of our listeners is`, {
       expected: istio.xds

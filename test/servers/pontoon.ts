@@ -47,7 +47,7 @@ export class Pontoon extends Server {
       join(folder, 'pontoon.yaml'),
       stringify({
         ...config,
-        istio: { ...config.istio, xds: [{ listen: `127.0.0.1:${ports.xds}` }] },
+        istio: { xds: [{ listen: `127.0.0.1:${ports.xds}` }], ...config.istio },
         admin: { listen: `127.0.0.1:${ports.admin}` },
         log: { level: 'debug' },
       }),
