@@ -4,7 +4,7 @@ import type { Parts } from '#admin/report.js';
 import { type Admin, startAdmin } from '#admin/server.js';
 import { Catalog } from '#catalog/catalog.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
-import { hostPortText, isSame } from '#config/fields.js';
+import { isSame } from '#config/fields.js';
 import type { Config } from '#config/schema.js';
 import { openCoordination } from '#coordination/coordination.js';
 import { Projection } from '#istio/projection.js';
@@ -53,7 +53,10 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   const registries = new Registries(catalog, log, (registry, source) =>
     journal.note(registry, 'source', 'error' in source ? `${source.kind}: ${reasonOf(source.error)}` : source.kind),
   );
-  const listeners = istio.xds.map(({ listen }) => new XdsListener(projection, { ...listen, log }));
+  const listeners = istio.xds.map(
+    ({ listen, shards, tls, maxStreams }) =>
+      new XdsListener(projection, { ...listen, shards, tls, limits: { maxStreams }, log }),
+  );
   const awaited = (): string[] => {
     // With something from before the start, no set is the first.
     if (isReady || catalog.views().some(({ isRestored }) => isRestored)) return [];
@@ -124,8 +127,8 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     reload: async () => reload(reread()),
   };
   try {
-    const ports = await Promise.all(listeners.map((listener) => listener.listen()));
-    const xds = istio.xds.map(({ listen: { host } }, index) => hostPortText({ host, port: ports[index] ?? 0 }));
+    for (const listener of listeners) await listener.open();
+    const xds = listeners.flatMap(({ addresses }) => addresses);
     admin = await startAdmin({ parts, log });
     await registries.apply(config, remembered);
     checkReady();
