@@ -195,6 +195,7 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
     parts.journal.query(request.query),
   );
   server.get('/api/v1/clients', async () => clients(parts));
+  server.get('/api/v1/listeners', async () => parts.listeners.map((listener) => listener.status()));
   server.get('/api/v1/istio/resources', async () => resourceReports(parts));
   server.get<{ Querystring: Texts }>('/api/v1/istio/serviceentries', { schema: texts }, async (request, reply) => {
     const { host } = request.query;

@@ -6,7 +6,7 @@ import { reasonOf } from '#model/reason.js';
 import type { Finding, Subject } from './finding.js';
 
 const dayMs = 86_400_000;
-/** A certificate that ends within this time should have been renewed. */
+/** A certificate that ends within this time should have been renewed; a short-lived one within the last quarter of its life. */
 const soonMs = 14 * dayMs;
 
 /** The certificates of a PEM file, in their order. @throws Error that names the file, if it cannot be read or holds none */
@@ -30,13 +30,14 @@ export function readCertificates(file: string): X509Certificate[] {
 export function timeFault(certificate: X509Certificate, subject: Subject, what: string): Finding | undefined {
   const { validFrom, validTo } = certificate;
   const left = Date.parse(validTo) - Date.now();
+  const soon = Math.min(soonMs, (Date.parse(validTo) - Date.parse(validFrom)) / 4);
   const advice = 'renew it';
   if (left < 0) return subject.fail(`${what} ended on ${day(validTo)}`, { advice });
   if (Date.parse(validFrom) > Date.now())
     return subject.fail(`${what} begins on ${day(validFrom)} only`, {
       advice: 'check the clock of this machine, and who made it',
     });
-  if (left < soonMs)
+  if (left < soon)
     return subject.warn(`${what} ends in ${Math.ceil(left / dayMs)} days, on ${day(validTo)}`, { advice });
   return undefined;
 }

@@ -1,7 +1,8 @@
 import { hostPortText } from '#config/fields.js';
 import type { ListenerConfig } from '#config/istio.js';
-import { addressesOf, placeOf } from '#istio/meshconfig.js';
+import { isLoopback } from '#model/address.js';
 import { reasonOf } from '#model/reason.js';
+import type { ListenerStatus } from '#sinks/xds/server.js';
 import { checkFile, goodUntil, readCertificates } from './certificate.js';
 import { accepts, certificateOf, within } from './dial.js';
 import { counted, type Finding, listed, Subject } from './finding.js';
@@ -38,38 +39,81 @@ async function ofListener(listener: ListenerConfig, patient: Patient): Promise<F
         advice: 'set istio.xds.address, for the printed meshConfig',
       }),
     );
+  const status = patient.running?.listeners.find((one) => one.listen === hostPortText(listen));
   if (patient.running === undefined) return findings;
-  return [...findings, ...(await ofPorts(listener, patient, subject))];
-}
-
-async function ofPorts(listener: ListenerConfig, { config, limitMs }: Patient, subject: Subject): Promise<Finding[]> {
-  const { listen, tls, shards } = listener;
-  const host = listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host === '::' ? '::1' : listen.host;
-  const { serve } = config.istio;
-  const ports = placeOf(listener).ports.filter(
-    (_, shard) => serve === undefined || (shard >= serve.from && shard <= serve.to),
-  );
-  if (ports.length === 0)
+  if (status === undefined)
     return [
-      subject.warn('its port is 0: a free one is taken at each start', {
-        advice: 'give it a number: istiod’s configSources name it',
+      ...findings,
+      subject.fail('the running Pontoon has no such listener', {
+        expected: listed(patient.running.listeners.map((one) => one.listen)),
+        advice: 'restart it: listeners are made at its start',
       }),
     ];
-  const open = await Promise.all(ports.map((port) => accepts(host, port, limitMs)));
-  const closed = ports.filter((_, index) => !open[index]);
-  if (closed.length > 0)
+  return [...findings, ...ofRefused(status, subject), ...(await ofPorts(listener, status, patient, subject))];
+}
+
+async function ofPorts(
+  { listen, tls }: ListenerConfig,
+  { open }: ListenerStatus,
+  { running, limitMs }: Patient,
+  subject: Subject,
+): Promise<Finding[]> {
+  if (open.length === 0)
     return [
+      subject.fail('none of its ports is open', {
+        advice: 'see the log of Pontoon; istiod does not start while one of its sources is missing',
+      }),
+    ];
+  const host = listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host === '::' ? '::1' : listen.host;
+  const ports = open.map(({ port }) => port);
+  const what =
+    ports.length === 1 ? `port ${ports[0]} is open` : `${ports.length} ports are open, ${ports[0]} to ${ports.at(-1)}`;
+  const findings: Finding[] = [];
+  if (listen.port === 0)
+    findings.push(
+      subject.warn('its port is 0: a free one is taken at each start', {
+        advice: "give it a number: istiod's configSources name it",
+      }),
+    );
+  // A loopback of another machine is not ours to try.
+  if (isLoopback(host) && !isLoopback(new URL(running?.url ?? '').hostname))
+    return [...findings, subject.ok(`${what}, as Pontoon says`)];
+  const answers = await Promise.all(ports.map((port) => accepts(host, port, limitMs)));
+  const closed = ports.filter((_, index) => !answers[index]);
+  if (closed.length > 0)
+    findings.push(
       subject.fail(
-        `nobody listens on ${counted(closed.length, 'port')} of ${ports.length}: ${listed(closed.map(String))}`,
+        `Pontoon has opened them, and from here nobody can be reached on ${counted(closed.length, 'port')} of ${ports.length}: ${listed(closed.map(String))}`,
         {
-          advice: 'see the log of Pontoon; istiod does not start while one of its sources is missing',
+          advice: 'look for a firewall; istiod does not start while one of its sources cannot be reached',
         },
       ),
-    ];
-  const what =
-    shards === 1 ? `port ${ports[0]} is open` : `${counted(ports.length, 'port')} open, ${ports[0]} to ${ports.at(-1)}`;
-  if (tls === undefined) return [subject.ok(`${what}, plaintext`)];
-  return [await servedCertificate(host, ports[0] ?? 0, tls.cert, subject, what, limitMs)];
+    );
+  else if (tls === undefined) findings.push(subject.ok(`${what}, plaintext`));
+  else findings.push(await servedCertificate(host, ports[0] ?? 0, tls.cert, subject, what, limitMs));
+  return findings;
+}
+
+/** Clients that were sent away since the start. */
+function ofRefused({ refused, certificate }: ListenerStatus, subject: Subject): Finding[] {
+  const reasons = Object.entries(refused).filter(([, count]) => count > 0);
+  const findings: Finding[] = [];
+  if (certificate?.error !== undefined)
+    findings.push(
+      subject.fail(`the files of its certificate cannot be used, the one before stays: ${certificate.error}`, {
+        advice: 'write a certificate and a key that belong together',
+      }),
+    );
+  if (reasons.length > 0)
+    findings.push(
+      subject.warn(
+        `sent clients away since its start: ${reasons.map(([reason, count]) => `${count} ${reason}`).join(', ')}`,
+        {
+          advice: 'the log of Pontoon says who; tls.clientCa, tls.allow and maxStreams decide',
+        },
+      ),
+    );
+  return findings;
 }
 
 /** Whether a renewed certificate is in use. */
@@ -117,6 +161,20 @@ function ofClients({ config, running }: Patient): Finding[] {
         advice: `add the fragment below to istiod's meshConfig, and restart istiod`,
       }),
     ];
+  // Who reads one shard of a listener should read them all.
+  const partly = running.listeners.flatMap(({ listen, open }) => {
+    const read = new Set(clients.filter(({ listener }) => listener === listen).map(({ shard }) => shard));
+    const without = open.filter(({ shard }) => !read.has(shard)).map(({ port }) => port);
+    if (read.size === 0 || without.length === 0) return [];
+    return subject.warn(
+      `nobody is connected to ${counted(without.length, 'shard')} of listener ${listen}: ${listed(without.map((port) => `port ${port}`))}`,
+      {
+        expected: 'an istiod on every shard',
+        advice: "name them all in istiod's configSources (the fragment below), and restart istiod",
+      },
+    );
+  });
+  if (partly.length > 0) return partly;
   const versions = [...new Set(clients.map(({ version }) => version).filter((version) => version !== ''))];
   return [
     subject.ok(
@@ -128,9 +186,4 @@ function ofClients({ config, running }: Patient): Finding[] {
 /** Whether every address of the machine is listened on. */
 function isWildcard(host: string): boolean {
   return host === '0.0.0.0' || host === '::';
-}
-
-/** The sources that istiod should have for a listener. */
-export function expectedSources(listener: ListenerConfig, { config }: Pick<Patient, 'config'>): string[] {
-  return addressesOf(placeOf(listener, config.istio.serve));
 }

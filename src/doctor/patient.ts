@@ -1,6 +1,7 @@
 import type { GuardsReport } from '#admin/guards.js';
 import type { RegistryReport, ResourceReport, StateReport } from '#admin/report.js';
 import type { Config } from '#config/schema.js';
+import type { ListenerStatus } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
 import type { Finding } from './finding.js';
 
@@ -20,6 +21,8 @@ export interface Running {
   readonly url: string;
   readonly registries: readonly RegistryReport[];
   readonly clients: readonly ClientState[];
+  /** In the order of the configuration that it started with. */
+  readonly listeners: readonly ListenerStatus[];
   readonly state: StateReport;
   readonly guards: GuardsReport;
   readonly resources: readonly ResourceReport[];

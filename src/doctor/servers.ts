@@ -21,6 +21,11 @@ export function serversOf(registry: RegistryConfig): Dialled[] {
   });
 }
 
+/** How a registry's servers are spoken to, if it is by TLS. */
+export function tlsOf(registry: RegistryConfig): ClientTls | undefined {
+  return (registry as Servers).tls;
+}
+
 /** Base URLs of a registry whose servers speak HTTP. */
 export function urlsOf(registry: RegistryConfig): string[] {
   const { servers = [], tls, api } = registry as Servers;

@@ -18,10 +18,10 @@ export const shardsCheck: Check = {
       };
       const advice = adviseShards(size, listener.shards);
       const held = `${counted(listener.shards, 'shard')} for ${counted(size.services, 'service')} and ${counted(size.endpoints, 'endpoint')}`;
-      const found = `${held}: a change costs istiod about ${cost(advice.now)} of CPU`;
+      const found = `${held}: a change costs istiod ${cost(advice.now)} of CPU`;
       if (listener.shards >= advice.shards) return subject.ok(found);
       return subject.warn(found, {
-        expected: `${advice.shards} shards, with which it is about ${cost(advice.cost)}`,
+        expected: `${advice.shards} shards, with which it is ${cost(advice.cost)}`,
         advice: `add a listener with shards: ${advice.shards} beside this one, move istiods to it as they are restarted, and then take this one away`,
       });
     });
@@ -29,5 +29,5 @@ export const shardsCheck: Check = {
 };
 
 function cost(ms: number): string {
-  return ms < 1 ? 'less than 1 ms' : `${Math.round(ms)} ms`;
+  return ms < 1 ? 'less than 1 ms' : `about ${Math.round(ms)} ms`;
 }

@@ -7,7 +7,7 @@ import { Clock } from '#test/servers/clock.js';
 import { type Consul, startConsul } from '#test/servers/consul.js';
 import { type Istiod, startIstiod } from '#test/servers/istiod.js';
 import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
-import { freePorts } from '#test/servers/ports.js';
+import { freePort, freePorts } from '#test/servers/ports.js';
 import { httpOk, until } from '#test/servers/probes.js';
 import { serverFolder } from '#test/servers/process.js';
 import { requireServers } from '#test/servers/require.js';
@@ -32,9 +32,12 @@ describe('pontoon doctor', function () {
     registries: { [key: string]: unknown }[];
   };
   let sources: string[];
+  /** Where nobody listens. */
+  let nobody: number;
 
   before(async function () {
     await requireServers(this, 'zookeeper', 'consul', 'istiod', 'libfaketime');
+    nobody = await freePort();
     folder = serverFolder('doctor');
     certificates = makeCertificates(folder);
     const { ca, cert, key } = certificates;
@@ -80,7 +83,7 @@ describe('pontoon doctor', function () {
   function written(change: (other: typeof config) => void): string {
     const other = structuredClone(config);
     change(other);
-    other.admin = { listen: '127.0.0.1:1' };
+    other.admin = { listen: `127.0.0.1:${nobody}` };
     const file = join(folder, 'other.yaml');
     writeFileSync(file, stringify(other));
     return file;
@@ -108,10 +111,10 @@ describe('pontoon doctor', function () {
     const said = diagnosis.findings.map(({ subject, found }) => `${subject}: ${found}`);
     for (const expected of [
       /^registry zk: live/,
-      /^registry consul: live, 1 service, .*certificate good until 20/,
+      /^registry consul: live, .*certificate good until 20/,
       /^registry files: live, 20 services, 40 instances$/,
-      /^listener .*: 4 ports open/,
-      /^clients: 4 streams connected, Istio 1\.\d+/,
+      /^listener .*: 4 ports are open/,
+      /^clients: 4 streams connected, Istio/,
       /^istiod .*: reads listener .*: all 4 shards$/,
       /^istiod .*: holds all 20 resources as we sent them$/,
       /^shards of listener .*: 4 shards for 20 services and 40 endpoints/,
@@ -150,11 +153,11 @@ describe('pontoon doctor', function () {
   });
 
   it('sees what an istiod that reads three of four shards lacks', async () => {
-    const other = await startIstiod({ configSources: sources.slice(0, 3) });
+    const other = await startIstiod({ configSources: sources.slice(1) });
     try {
       const diagnosis = await doctor(configFile(), [other.url]);
       const found = complaints(diagnosis);
-      expect(found).to.have.length(2);
+      expect(found, found.join('\n')).to.have.length(2);
       expect(found[0]).to.match(/: 1 shard of 4 not in its configSources$/);
       expect(found[1]).to.match(/^fail istiod .*: \d+ resources? of ours not held: pontoon\/service-\d+\.test/);
       expect(diagnosis.status).to.equal(1);
@@ -164,7 +167,7 @@ describe('pontoon doctor', function () {
   });
 
   it('says that it cannot tell when an istiod does not answer', async () => {
-    const diagnosis = await doctor(configFile(), ['http://127.0.0.1:1']);
+    const diagnosis = await doctor(configFile(), [`http://127.0.0.1:${nobody}`]);
     expect(complaints(diagnosis)).to.have.length(1);
     expect(complaints(diagnosis)[0]).to.match(/^unknown istiod .*ECONNREFUSED/);
     expect(diagnosis.status).to.equal(2);
