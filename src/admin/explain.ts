@@ -135,6 +135,8 @@ function meshSteps(parts: Parts, id: string): Step[] {
   const contribution = catalog.contribution(id);
   if (contribution === undefined) return steps;
   for (const host of [contribution.host, ...contribution.aliases]) {
+    const elsewhere = catalog.elsewhereText(host);
+    if (elsewhere !== undefined) steps.push({ step: 'merge', result: 'not in the mesh here', rule: elsewhere });
     const service = catalog.services.get(host);
     if (service === undefined || !service.origins.some((key) => serviceId(key) === id)) continue;
     steps.push(mergeStep(service, host));
@@ -176,6 +178,8 @@ function outcome(
   const no = (reason: string): string => `gets no traffic: ${reason}`;
   if (catalog.isWorkload(serviceId(key))) return podOutcome(catalog.servicesAt(instance.address));
   const service = host === undefined ? undefined : catalog.services.get(host);
+  const elsewhere = host === undefined ? undefined : catalog.elsewhereText(host);
+  if (elsewhere !== undefined) return `in another Pontoon's hands: ${elsewhere}`;
   if (service === undefined) return no('its service is not in the mesh');
   if (!service.origins.some((origin) => serviceId(origin) === serviceId(key)))
     return no(`another service holds ${host}`);
@@ -223,6 +227,8 @@ function registryRemarks(parts: Parts, wanted: string, found: number): string[] 
   remarks.push('no registry holds it', ...lastChanges(parts, wanted));
   for (const { registry, state, error } of supervisors.map((supervisor) => supervisor.status()))
     if (state !== 'live') remarks.push(`${registry} is ${state}${error === undefined ? '' : `: ${error}`}`);
+  const elsewhere = catalog.elsewhereText(wanted);
+  if (elsewhere !== undefined) remarks.push(`if it is a host: ${elsewhere}`);
   for (const { name, include, exclude } of config.registries)
     if (include !== undefined || exclude !== undefined)
       remarks.push(

@@ -12,6 +12,7 @@ import { Claims, hostsOf } from './claims.js';
 import { Graces } from './graces.js';
 import { type MeshDefaults, merge } from './merge.js';
 import { CatalogRegistry, type Made } from './registry.js';
+import { elsewhereText, isServed, type ServedShards } from './shards.js';
 import type { RegistryView, ViewChange } from './view.js';
 import type { VipAllocator } from './vip.js';
 import { Workloads } from './workloads.js';
@@ -38,6 +39,8 @@ export interface CatalogSettings extends MeshDefaults {
   readonly grace: number;
   /** Nothing is held, unless given. */
   readonly guards?: GuardSettings | undefined;
+  /** The shards whose hosts are served here; all, unless given. What falls into others is in no mesh service here. */
+  readonly serve?: ServedShards | undefined;
 }
 
 /** A hold of a registry began or ended. */
@@ -88,6 +91,8 @@ export class Catalog extends EventEmitter<{
   readonly #collided = new Map<string, readonly RejectedService[]>();
   /** Services that the configuration leaves out. */
   readonly #dropped = new Map<string, RejectedService>();
+  /** Services that other Pontoons have in the mesh: none of their hosts is served here. */
+  readonly #elsewhere = new Map<string, RejectedService>();
   /** Undefined while no registry describes any. */
   #workloads: Workloads | undefined;
   /** Hosts that nobody claims any more, until their grace has run out. */
@@ -141,7 +146,8 @@ export class Catalog extends EventEmitter<{
     for (const { guard } of known.values()) guard?.close();
     this.#workloads = policies.some(({ hasWorkloads }) => hasWorkloads) ? new Workloads() : undefined;
     for (const registry of this.#registries.values()) this.#describe(registry, registry.view.services.keys());
-    const touched = new Set<string>();
+    // Those, too, that nobody claims any more.
+    const touched = new Set([...this.#services.keys()].filter((host) => !this.#isServed(host)));
     for (const registry of new Set([...known.keys(), ...this.#registries.keys()]))
       this.#recompute(registry, this.#idsOf(registry), touched);
     for (const [name, registry] of this.#registries) {
@@ -216,6 +222,16 @@ export class Catalog extends EventEmitter<{
     return [...this.#dropped.values()].sort((a, b) => compareText(a.id, b.id));
   }
 
+  /** Services that are in no mesh service here, since none of their hosts falls into a shard that is served here. */
+  elsewhere(): RejectedService[] {
+    return [...this.#elsewhere.values()].sort((a, b) => compareText(a.id, b.id));
+  }
+
+  /** Why a host is in no mesh service here although a service claims it; undefined if it is served here. */
+  elsewhereText(host: string): string | undefined {
+    return elsewhereText(host, this.#settings.serve);
+  }
+
   /** Ends all timers. */
   close(): void {
     this.#graces.close();
@@ -288,20 +304,17 @@ export class Catalog extends EventEmitter<{
     }
   }
 
-  /** A registry whose changes are taken in while it is in the catalog, and that tells when it is complete for the first time. */
+  /** A registry whose changes are taken in while it is in the catalog, and that tells of each complete listing. */
   #newRegistry(policy: RegistryPolicy): CatalogRegistry {
     const { name, type } = policy.settings;
     const known = this.#known.get(name);
     this.#known.delete(name);
-    let announced = false;
     const isCurrent = (): boolean => this.#registries.get(name) === registry;
     const registry: CatalogRegistry = new CatalogRegistry(policy, this.#settings.guards, {
       listed: (change) => {
         if (!isCurrent()) return;
         this.#apply(change);
-        if (announced || !registry.view.complete) return;
-        announced = true;
-        this.emit('complete', name);
+        if (change.isListing) this.emit('complete', name);
       },
       workloads: this.#workloadsAt,
       told: (hold, event, text) => this.emit('hold', { registry: name, hold, event, text }),
@@ -322,7 +335,7 @@ export class Catalog extends EventEmitter<{
   #idsOf(registry: string): string[] {
     const ids = new Set(this.#registries.get(registry)?.view.services.keys());
     for (const [id, { key }] of this.#contributions) if (key.registry === registry) ids.add(id);
-    for (const services of [this.#failed, this.#dropped])
+    for (const services of [this.#failed, this.#dropped, this.#elsewhere])
       for (const [id, service] of services) if (service.registry === registry) ids.add(id);
     return [...ids];
   }
@@ -356,6 +369,7 @@ export class Catalog extends EventEmitter<{
     this.#contributions.delete(id);
     this.#failed.delete(id);
     this.#dropped.delete(id);
+    this.#elsewhere.delete(id);
     this.#due.delete(id);
     const registry = this.#registries.get(name);
     const service = registry?.view.services.get(id);
@@ -371,27 +385,33 @@ export class Catalog extends EventEmitter<{
     }
     if ('workloads' in result) return undefined;
     this.#contributions.set(id, result);
+    const reason = [...hostsOf(result)].some((host) => this.#isServed(host))
+      ? undefined
+      : this.elsewhereText(result.host);
+    if (reason !== undefined) this.#elsewhere.set(id, { id, registry: name, reason });
     if (result.until !== undefined) this.#due.set(id, { registry: name, at: result.until });
     return result;
   }
 
   #rebuild(touched: ReadonlySet<string>, registry: string, cause: Cause): void {
     if (touched.size === 0) return;
-    const added = [...touched].filter((host) => {
+    const served = [...touched].filter((host) => this.#isServed(host));
+    const added = served.filter((host) => {
       const known = this.#services.get(host);
       const isNew = known === undefined || known.native;
       // The mesh has addresses of its own for what it knows by itself.
       return isNew && this.#claims.has(host) && !this.#claims.isNative(host);
     });
-    const hosts = new Set([...touched, ...this.#vips.change(added, [])]);
-    this.#change(hosts, registry, cause);
+    const left = [...touched].filter((host) => this.#services.has(host) && !this.#isServed(host));
+    const hosts = new Set([...served, ...left, ...this.#vips.change(added, left)]);
+    if (hosts.size > 0) this.#change(hosts, registry, cause);
   }
 
   /** @param forgotten is not to be built anew */
   #change(hosts: ReadonlySet<string>, registry: string, cause: Cause, forgotten?: string): void {
     const before = new Map([...hosts].map((host) => [host, this.#services.get(host)]));
     for (const host of hosts)
-      if (host === forgotten) this.#services.delete(host);
+      if (host === forgotten || !this.#isServed(host)) this.#drop(host);
       else this.#rebuildHost(host);
     this.emit('change', { hosts, before, registry, cause });
   }
@@ -417,6 +437,17 @@ export class Catalog extends EventEmitter<{
     }
   }
 
+  #isServed(host: string): boolean {
+    return isServed(host, this.#settings.serve);
+  }
+
+  /** At once: its grace is over, or it is another Pontoon's. */
+  #drop(host: string): void {
+    this.#graces.cancel(host);
+    this.#collided.delete(host);
+    this.#services.delete(host);
+  }
+
   #holders(host: string): readonly Contribution[] {
     const { holders, losers } = this.#claims.settle(host, this.#registries.keys());
     if (losers.length === 0) this.#collided.delete(host);
@@ -431,7 +462,7 @@ export class Catalog extends EventEmitter<{
   /** Services that were gone before the start, and whose grace goes on. */
   #restoreLeaving(): void {
     const leaving = this.#leaving.filter(
-      ({ service: { host }, left }) => left !== undefined && !this.#services.has(host),
+      ({ service: { host }, left }) => left !== undefined && !this.#services.has(host) && this.#isServed(host),
     );
     this.#leaving = [];
     for (const { service, left = 0 } of leaving) {

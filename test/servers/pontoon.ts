@@ -1,10 +1,10 @@
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import type { RegistryReport, ServiceReport } from '#admin/report.js';
 import type { ClientState } from '#sinks/xds/stream.js';
-import { freePort } from '#test/servers/ports.js';
+import { freePort, freePorts } from '#test/servers/ports.js';
 import { httpOk } from '#test/servers/probes.js';
 import { Server, serverFolder } from '#test/servers/process.js';
 
@@ -18,6 +18,8 @@ export interface PontoonConfig {
   readonly guards?: object;
   readonly state?: object;
   readonly coordination?: object;
+  /** Keys of its one xDS listener, beside its address. */
+  readonly listener?: object;
 }
 
 /** What guards hold, as far as tests look at it. */
@@ -29,23 +31,20 @@ export interface GuardReport {
   }[];
 }
 
-interface Ports {
-  readonly admin: number;
-  readonly xds: number;
-}
-
 /** Pontoon as it is shipped: a process of its own with a configuration file. */
 export class Pontoon extends Server {
   /** Base URL of the API. */
   readonly url: string;
   /** `xds://host:port` for istiod's configSources. */
   readonly configSource: string;
-  readonly #ports: Ports;
+  /** The port of its xDS listener, or of the first shard. */
+  readonly xdsPort: number;
+  readonly #ports: PontoonPorts;
 
-  constructor(ports: Ports, config: PontoonConfig, env: Readonly<Record<string, string>> = {}) {
+  constructor(ports: PontoonPorts, config: PontoonConfig, env: Readonly<Record<string, string>> = {}) {
     const folder = serverFolder('pontoon');
     const url = `http://127.0.0.1:${ports.admin}`;
-    writeConfig(folder, ports, config);
+    write(folder, ports, config);
     super({
       name: 'Pontoon',
       command: process.execPath,
@@ -54,9 +53,17 @@ export class Pontoon extends Server {
       env,
       ready: () => httpOk(`${url}/healthz`),
     });
-    this.#ports = ports;
     this.url = url;
     this.configSource = `xds://127.0.0.1:${ports.xds}`;
+    this.xdsPort = ports.xds;
+    this.#ports = ports;
+  }
+
+  /** Takes another configuration over while it runs. @throws Error if it is refused */
+  async reload(config: PontoonConfig): Promise<void> {
+    write(this.folder, this.#ports, config);
+    const response = await fetch(`${this.url}/api/v1/configuration/reload`, { method: 'POST' });
+    if (!response.ok) throw new Error(`the configuration is refused: ${await response.text()}`);
   }
 
   registries(): Promise<RegistryReport[]> {
@@ -81,13 +88,6 @@ export class Pontoon extends Server {
     return (await fetch(`${this.url}/api/v1/istio/serviceentries`)).text();
   }
 
-  /** Takes over another configuration. @throws Error when it is refused */
-  async reload(config: PontoonConfig): Promise<void> {
-    writeConfig(this.folder, this.#ports, config);
-    const response = await fetch(`${this.url}/api/v1/configuration/reload`, { method: 'POST' });
-    if (!response.ok) throw new Error(`reload answered ${response.status}: ${await response.text()}`);
-  }
-
   /** A JSON answer of the API. @throws Error when it is not 200 */
   async get(path: string): Promise<unknown> {
     const response = await fetch(`${this.url}${path}`);
@@ -96,16 +96,22 @@ export class Pontoon extends Server {
   }
 }
 
-function writeConfig(folder: string, { admin, xds }: Ports, config: PontoonConfig): void {
-  writeFileSync(
-    join(folder, 'pontoon.yaml'),
-    stringify({
-      ...config,
-      istio: { ...config.istio, xds: [{ listen: `127.0.0.1:${xds}` }] },
-      admin: { listen: `127.0.0.1:${admin}` },
-      log: { level: 'debug' },
-    }),
-  );
+interface PontoonPorts {
+  readonly admin: number;
+  readonly xds: number;
+}
+
+function write(folder: string, ports: PontoonPorts, { listener, ...config }: PontoonConfig): void {
+  const content = stringify({
+    ...config,
+    istio: { xds: [{ listen: `127.0.0.1:${ports.xds}`, ...listener }], ...config.istio },
+    admin: { listen: `127.0.0.1:${ports.admin}` },
+    log: { level: 'debug' },
+  });
+  // In one step: it may be watched.
+  const path = join(folder, 'pontoon.yaml');
+  writeFileSync(`${path}.new`, content);
+  renameSync(`${path}.new`, path);
 }
 
 /** Starts Pontoon on free ports and waits until its API answers. @param env further environment variables */
@@ -113,5 +119,7 @@ export async function startPontoon(
   config: PontoonConfig,
   env: Readonly<Record<string, string>> = {},
 ): Promise<Pontoon> {
-  return new Pontoon({ admin: await freePort(), xds: await freePort() }, config, env).start();
+  const { shards = 1 } = (config.listener ?? {}) as { shards?: number };
+  const xds = await freePorts(Array.from({ length: shards }, (_, shard) => shard));
+  return new Pontoon({ admin: await freePort(), xds }, config, env).start();
 }
