@@ -23,13 +23,9 @@ const tls = z
   .strictObject({
     cert: z.string().min(1).meta({ description: "PEM file of the server's certificate; read anew when it changes" }),
     key: z.string().min(1).meta({ description: "PEM file of the certificate's key" }),
-    clientCa: z
-      .string()
-      .min(1)
-      .optional()
-      .meta({
-        description: 'PEM file of the authorities of client certificates; with it, every client has to show one',
-      }),
+    clientCa: z.string().min(1).optional().meta({
+      description: 'PEM file of the authorities of client certificates; with it, every client has to show one',
+    }),
     allow: z
       .array(z.string().min(1))
       .default([])
@@ -59,13 +55,9 @@ const listener = z
       description:
         'Which services its clients see; all unless set. CEL over mesh.{host, name, namespace, registries, location}',
     }),
-    address: z
-      .string()
-      .min(1)
-      .optional()
-      .meta({
-        description: 'Host under which istiod reaches it, for the printed meshConfig; that of listen unless set',
-      }),
+    address: z.string().min(1).optional().meta({
+      description: 'Host under which istiod reaches it, for the printed meshConfig; that of listen unless set',
+    }),
     maxStreams: z.int().min(1).default(100).meta({ description: 'Streams at a time, on each port' }),
   })
   .superRefine(({ listen, shards, tls, plaintext }, context) => {
