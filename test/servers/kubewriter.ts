@@ -52,7 +52,12 @@ export class KubeWriter {
   }
 
   /** A pod that runs at an address. */
-  async pod(namespace: string, name: string, ip: string, more: { metadata?: object; spec?: object } = {}): Promise<void> {
+  async pod(
+    namespace: string,
+    name: string,
+    ip: string,
+    more: { metadata?: object; spec?: object } = {},
+  ): Promise<void> {
     await this.apply('Pod', namespace, name, {
       metadata: more.metadata ?? {},
       spec: { containers: [{ name: 'app', image: 'app' }], ...more.spec },

@@ -116,7 +116,8 @@ export class KubernetesUnderTest implements RegistryUnderTest {
     await this.#write.apply('EndpointSlice', namespace, `${service}-${port}`, {
       metadata: { labels: { 'kubernetes.io/service-name': service }, annotations },
       addressType: 'IPv4',
-      endpoints: instance === undefined ? [] : [{ addresses: [instance.address], conditions: { ready: true }, targetRef }],
+      endpoints:
+        instance === undefined ? [] : [{ addresses: [instance.address], conditions: { ready: true }, targetRef }],
       ports: [{ name: 'http', port, protocol: 'TCP' }],
     });
   }
