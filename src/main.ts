@@ -7,6 +7,7 @@ import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { isSame } from '#config/fields.js';
 import type { Config } from '#config/schema.js';
 import { openCoordination } from '#coordination/coordination.js';
+import { Names } from '#dns/names.js';
 import { Projection } from '#istio/projection.js';
 import { JournalFile } from '#journal/file.js';
 import { Journal } from '#journal/journal.js';
@@ -48,6 +49,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   const remembered = await keeping.remembered();
   const catalog = new Catalog(catalogSettings(config), vips, remembered);
   const projection = new Projection(catalog);
+  const names = new Names(projection, catalog, { ...istio.dns, takes: () => true });
   const file = state.directory === undefined ? undefined : new JournalFile(state.directory, log);
   const journal = new Journal(catalog, file);
   const registries = new Registries(catalog, log, (registry, source) =>
@@ -123,6 +125,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     keeping,
     coordination,
     projection,
+    names,
     journal,
     listeners,
     awaited,

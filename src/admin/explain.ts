@@ -176,6 +176,7 @@ function outcome(
   instance: Instance,
 ): string {
   const no = (reason: string): string => `gets no traffic: ${reason}`;
+  if (catalog.isWorkload(serviceId(key))) return podOutcome(catalog.servicesAt(instance.address));
   const service = host === undefined ? undefined : catalog.services.get(host);
   const elsewhere = host === undefined ? undefined : catalog.elsewhereText(host);
   if (elsewhere !== undefined) return `in another Pontoon's hands: ${elsewhere}`;
@@ -194,6 +195,12 @@ function outcome(
   if (endpoint === undefined) return no(`registries before ${key.registry} have enough endpoints of ${host}`);
   const way = endpoint.address === instance.address ? '' : ` through the gateway ${endpoint.address}`;
   return `endpoint of ${host}${way}`;
+}
+
+/** @param services ids of those that have an endpoint where the pod is */
+function podOutcome(services: readonly string[]): string {
+  if (services.length === 0) return 'no service has an endpoint at its address';
+  return `what it says goes for the endpoints of ${services.join(', ')}`;
 }
 
 /** What the journal knows of an instance or a host that is there no more; the newest first. */

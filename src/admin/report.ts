@@ -2,6 +2,7 @@ import type { Catalog, RejectedService } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
 import type { Config } from '#config/schema.js';
 import type { Coordination } from '#coordination/contract.js';
+import type { Names } from '#dns/names.js';
 import type { Projection } from '#istio/projection.js';
 import type { Journal } from '#journal/journal.js';
 import { compareText, type MeshPort, type MeshService } from '#model/mesh.js';
@@ -23,6 +24,7 @@ export interface Parts {
   readonly keeping: Keeping;
   readonly coordination: Coordination;
   readonly projection: Projection;
+  readonly names: Names;
   readonly journal: Journal;
   readonly supervisors: readonly Supervisor[];
   readonly listeners: readonly XdsListener[];
@@ -62,6 +64,8 @@ export interface RegistryReport extends SourceStatus {
   readonly restored: boolean;
   /** As the registry says: what is held is not among them. */
   readonly services: number;
+  /** Pods that it describes, which are no services. */
+  readonly pods: number;
   readonly instances: number;
   /** Records that could not be used. */
   readonly rejected: number;
@@ -85,7 +89,8 @@ export function registryReports(parts: Parts): RegistryReport[] {
     const registry = config.registries[index];
     const view = catalog.view(status.registry);
     const services = [...(view?.services.values() ?? [])];
-    const said = [...(view?.said.values() ?? [])];
+    const all = [...(view?.said.values() ?? [])];
+    const said = all.filter(({ key }) => !catalog.isWorkload(serviceId(key)));
     return {
       ...status,
       type: registry?.type ?? '',
@@ -93,6 +98,7 @@ export function registryReports(parts: Parts): RegistryReport[] {
       complete: view?.complete ?? false,
       restored: (view?.isRestored ?? false) && !view?.complete,
       services: said.length,
+      pods: all.length - said.length,
       instances: said.reduce((sum, { instances }) => sum + instances.length, 0),
       rejected: view === undefined ? 0 : rejectedRecords(parts, view).length,
       leftOut: services.reduce((sum, { key }) => sum + (catalog.contribution(serviceId(key))?.leftOut.length ?? 0), 0),
@@ -163,6 +169,7 @@ export interface RegistryServiceSummary {
 export function registryServices({ catalog }: Parts, view: RegistryView): RegistryServiceSummary[] {
   const homeless = new Set(rejectedServices(catalog, view.registry).map(({ id }) => id));
   return [...view.services]
+    .filter(([id]) => !catalog.isWorkload(id))
     .sort(([a], [b]) => compareText(a, b))
     .map(([id, { key, instances }]) => {
       const contribution = homeless.has(id) ? undefined : catalog.contribution(id);

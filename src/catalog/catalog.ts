@@ -15,6 +15,7 @@ import { CatalogRegistry, type Made } from './registry.js';
 import { elsewhereText, isServed, type ServedShards } from './shards.js';
 import type { RegistryView, ViewChange } from './view.js';
 import type { VipAllocator } from './vip.js';
+import { Workloads } from './workloads.js';
 
 /** Which hosts changed, and why: once per registry change, however many services it touched. */
 export interface CatalogChange {
@@ -92,6 +93,8 @@ export class Catalog extends EventEmitter<{
   readonly #dropped = new Map<string, RejectedService>();
   /** Services that other Pontoons have in the mesh: none of their hosts is served here. */
   readonly #elsewhere = new Map<string, RejectedService>();
+  /** Undefined while no registry describes any. */
+  #workloads: Workloads | undefined;
   /** Hosts that nobody claims any more, until their grace has run out. */
   readonly #graces = new Graces((host) => this.#forget(host));
   /** Services that change by themselves: registry and when, in ms since 1970. */
@@ -141,6 +144,8 @@ export class Catalog extends EventEmitter<{
       if (isSame) known.delete(name);
     }
     for (const { guard } of known.values()) guard?.close();
+    this.#workloads = policies.some(({ hasWorkloads }) => hasWorkloads) ? new Workloads() : undefined;
+    for (const registry of this.#registries.values()) this.#describe(registry, registry.view.services.keys());
     // Those, too, that nobody claims any more.
     const touched = new Set([...this.#services.keys()].filter((host) => !this.#isServed(host)));
     for (const registry of new Set([...known.keys(), ...this.#registries.keys()]))
@@ -193,8 +198,18 @@ export class Catalog extends EventEmitter<{
   trace(id: string, trace: ContributionTrace): void {
     for (const { view, policy } of this.#registries.values()) {
       const service = view.services.get(id);
-      if (service !== undefined) policy.contribution(service, lastTick(), trace);
+      if (service !== undefined) policy.contribution(service, lastTick(), this.#workloadsAt, trace);
     }
+  }
+
+  /** Whether what a registry says under this id is no service, but pods. */
+  isWorkload(id: string): boolean {
+    return this.#workloads?.has(id) ?? false;
+  }
+
+  /** The ids of the services that have endpoints at an address; only while a registry describes what runs at addresses. */
+  servicesAt(address: string): readonly string[] {
+    return this.#workloads?.servicesAt(address) ?? [];
   }
 
   /** Services that are in no mesh service: no valid host, or a host that another service of the registry holds. */
@@ -228,13 +243,45 @@ export class Catalog extends EventEmitter<{
   #apply(change: ViewChange): void {
     const { registry, cause } = change;
     const before = (id: string) => this.#contributions.get(id);
-    const made = this.#registries.get(registry)?.settle(change, before, lastTick());
-    if (made !== undefined) this.#rejoin(registry, [...made.keys()], cause, made);
+    const found = this.#registries.get(registry);
+    if (found === undefined) return;
+    // Pods first: what is said of services in the same breath is joined with them.
+    const addresses = this.#describe(found, change.ids);
+    const made = found.settle(change, before, lastTick());
+    this.#rejoin(registry, [...made.keys()], cause, made, addresses);
   }
 
-  #rejoin(registry: string, ids: readonly string[], cause: Cause, made?: ReadonlyMap<string, Made | undefined>): void {
+  readonly #workloadsAt = (address: string) => this.#workloads?.at(address) ?? [];
+
+  /** Takes over what a registry says of pods, among whatever has these ids. @returns the addresses at which something is another now */
+  #describe(registry: CatalogRegistry, ids: Iterable<string>): string[] {
+    const { view, policy } = registry;
+    const workloads = this.#workloads;
+    if (workloads === undefined || !policy.hasWorkloads) return [];
+    return [...ids].flatMap((id) => {
+      const service = view.said.get(id);
+      const isDescribed = service !== undefined && policy.settings.kinds[service.kind]?.workloads === true;
+      const made = isDescribed ? registry.make(service, lastTick()) : undefined;
+      return workloads.set(id, made !== undefined && 'workloads' in made ? made.workloads : []);
+    });
+  }
+
+  /** @param addresses where other pods are: services that have endpoints there change with them */
+  #rejoin(
+    registry: string,
+    ids: readonly string[],
+    cause: Cause,
+    made?: ReadonlyMap<string, Made | undefined>,
+    addresses: readonly string[] = [],
+  ): void {
     const touched = new Set<string>();
     this.#recompute(registry, ids, touched, made);
+    const joined = new Set(addresses.flatMap((address) => this.servicesAt(address)));
+    for (const name of this.#registries.keys()) {
+      const isAnother = (id: string) => this.#contributions.get(id)?.key.registry === name && !made?.has(id);
+      const others = [...joined].filter(isAnother);
+      if (others.length > 0) this.#recompute(name, others, touched);
+    }
     this.#rebuild(touched, registry, cause);
     this.#awaitTick();
   }
@@ -269,6 +316,7 @@ export class Catalog extends EventEmitter<{
         this.#apply(change);
         if (change.isListing) this.emit('complete', name);
       },
+      workloads: this.#workloadsAt,
       told: (hold, event, text) => this.emit('hold', { registry: name, hold, event, text }),
       changed: (ids, why) => {
         if (!isCurrent()) return;
@@ -311,6 +359,13 @@ export class Catalog extends EventEmitter<{
 
   /** What a service adds, if anything. @param made what the policies make of it, where that is known already */
   #contribute(name: string, id: string, made?: Made): Contribution | undefined {
+    const before = this.#contributions.get(id);
+    const contribution = this.#made(name, id, made);
+    this.#workloads?.move(id, before?.usable ?? [], contribution?.usable ?? []);
+    return contribution;
+  }
+
+  #made(name: string, id: string, made: Made | undefined): Contribution | undefined {
     this.#contributions.delete(id);
     this.#failed.delete(id);
     this.#dropped.delete(id);
@@ -328,6 +383,7 @@ export class Catalog extends EventEmitter<{
       this.#dropped.set(id, { id, registry: name, reason: `left out by ${result.dropped}` });
       return undefined;
     }
+    if ('workloads' in result) return undefined;
     this.#contributions.set(id, result);
     const reason = [...hostsOf(result)].some((host) => this.#isServed(host))
       ? undefined
@@ -340,7 +396,12 @@ export class Catalog extends EventEmitter<{
   #rebuild(touched: ReadonlySet<string>, registry: string, cause: Cause): void {
     if (touched.size === 0) return;
     const served = [...touched].filter((host) => this.#isServed(host));
-    const added = served.filter((host) => !this.#services.has(host) && this.#claims.has(host));
+    const added = served.filter((host) => {
+      const known = this.#services.get(host);
+      const isNew = known === undefined || known.native;
+      // The mesh has addresses of its own for what it knows by itself.
+      return isNew && this.#claims.has(host) && !this.#claims.isNative(host);
+    });
     const left = [...touched].filter((host) => this.#services.has(host) && !this.#isServed(host));
     const hosts = new Set([...served, ...left, ...this.#vips.change(added, left)]);
     if (hosts.size > 0) this.#change(hosts, registry, cause);

@@ -64,7 +64,7 @@ const resourceUrl = 'type.googleapis.com/istio.mcp.v1alpha1.Resource';
  * istiod gives a host that two resources claim to the older one, so this is recent, that users' own entries win, and constant, that neither a restart nor
  * another replica changes anything: 2026-11-01, in seconds since 1970.
  */
-const createTime = { seconds: 1_793_491_200, nanos: 0 };
+export const createTime = { seconds: 1_793_491_200, nanos: 0 };
 
 /** The type that a request's URL names; undefined if Pontoon makes no such resources. */
 export function typeOfUrl(url: string): ResourceType | undefined {
@@ -95,7 +95,7 @@ export function encodeResource(resource: IstioResource, mesh: MeshScope): Encode
 }
 
 /** Protobuf leaves the order of map entries open; here it is by key, so that equal content is equal bytes. */
-function sortedMaps(entry: ServiceEntry): ServiceEntry {
+export function sortedMaps(entry: ServiceEntry): ServiceEntry {
   return {
     ...entry,
     endpoints: entry.endpoints.map((endpoint) => ({

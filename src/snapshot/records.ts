@@ -180,6 +180,9 @@ function meshService(value: unknown): MeshService {
     revision: optional(raw, 'revision', text),
     vips: texts(raw, 'vips'),
     ports: list(raw, 'ports').map((value): MeshPort => port(value)),
+    // Not in snapshots that were written before pods were read.
+    identities: raw.identities === undefined ? [] : texts(raw, 'identities'),
+    native: raw.native === undefined ? false : flag(raw, 'native'),
     resolution: oneOf(raw, 'resolution', ['static', 'dns']),
     uniform: flag(raw, 'uniform'),
     endpoints: [],

@@ -79,6 +79,10 @@ export interface ServiceKind {
   readonly nominalWeight: number;
   /** What its services speak where nothing says so. */
   readonly protocol: Protocol;
+  /** Whether the mesh knows such services by itself under that host: they keep it, be it under the cluster's own domain, and are not sent to Istio. */
+  readonly native?: boolean;
+  /** Whether they are no services, but what runs at an address: pods. Instances of other services at these addresses take on what they say. */
+  readonly workloads?: boolean;
 }
 
 /** One kind of registry. adapters/index.ts lists them all. */

@@ -61,6 +61,7 @@ export const recipes: readonly Recipe[] = [
       step('sh', '-c', 'rm -r unpacked libfaketime_*.deb'),
     ],
   },
+  go('coredns', '.'),
   go('istiod', '.', ['-tags=vtprotobuf,disable_pgv']),
   go('istio-validator', '.', ['-tags=vtprotobuf,disable_pgv']),
   go('consul', 'github.com/hashicorp/consul'),
