@@ -186,7 +186,9 @@ describe('shards', () => {
     expect([...touched.keys()]).to.deep.equal([1, 3]);
     expect(touched.get(1)?.get('ServiceEntry')).to.deep.equal(['a', 'b']);
     expect(sets.sets.map(({ size }) => size)).to.deep.equal([0, 2, 0, 1]);
-    expect([...sets.apply({ set: [resource('a', '1', 1)], removed: [resource('c', '3', 7)] }).keys()]).to.deep.equal([3]);
+    expect([...sets.apply({ set: [resource('a', '1', 1)], removed: [resource('c', '3', 7)] }).keys()]).to.deep.equal([
+      3,
+    ]);
   });
 
   it('serve what the filter takes, and remove what it takes no longer', () => {
