@@ -1,4 +1,7 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
+import { parseAllDocuments } from 'yaml';
 import { Catalog } from '#catalog/catalog.js';
 import { isServed, type ServedShards, shardOf, shardsText } from '#catalog/shards.js';
 import { bucketOf, parseRanges, VipAllocator } from '#catalog/vip.js';
@@ -193,6 +196,22 @@ describe('shards over several Pontoons', () => {
       new Map([...vips].filter(([host]) => host !== 'gone')),
     );
     catalog.close();
+  });
+
+  it('are divided by the ordinals of the StatefulSets in deploy/', () => {
+    const documents = parseAllDocuments(readFileSync('deploy/shards.yaml', 'utf8')).map(
+      (document) => document.toJS() as { kind: string; spec: { replicas: number; template: unknown } },
+    );
+    const sets = documents.filter(({ kind }) => kind === 'StatefulSet');
+    expect(sets).to.have.length(2);
+    for (const { spec } of sets) {
+      const script = /args":\["([\s\S]*?)exec node/.exec(JSON.stringify(spec.template))?.[1] ?? '';
+      const shell = JSON.parse(`"${script}echo $PONTOON_SERVE"`) as string;
+      const ranges = Array.from({ length: spec.replicas }, (_, ordinal) =>
+        execFileSync('sh', ['-c', shell], { env: { HOSTNAME: `pontoon-a-${ordinal}` }, encoding: 'utf8' }).trim(),
+      );
+      expect(ranges).to.deep.equal(['0-15/64', '16-31/64', '32-47/64', '48-63/64']);
+    }
   });
 
   it('reads anew only where services are read one by one, and names depend on it', () => {
