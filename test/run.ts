@@ -36,6 +36,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   eureka: ['eureka', 'springcloud'],
   file: [],
   snapshot: [],
+  'kubernetes-sink': ['etcd', 'kube-apiserver', 'istio-crds', 'istiod'],
   istio: ['istiod', 'istio-validator', 'envoy'],
 };
 const EVERYTHING = [...new Set([...Object.values(NEEDS).flat(), 'envoy'])];
