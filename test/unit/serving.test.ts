@@ -100,6 +100,22 @@ describe('shards that come and go while a Pontoon runs', function () {
     ).to.throw('istio.xds[0].shards: expected 4, as in serve, found 1');
   });
 
+  it('leaves shards as they are, but for a restart, where files or objects are written, too', async () => {
+    const files = { directory: join(folder, 'files') };
+    const both = (serve: string) => {
+      const known = config(serve);
+      return { ...known, istio: { ...known.istio, files } };
+    };
+    const pontoon = await startPontoon(both('0-1/4'), pino({ level: 'silent' }));
+    running.push(pontoon);
+    let reason = '';
+    await pontoon.reload(both('1-3/4')).catch((error: Error) => {
+      reason = error.message;
+    });
+    expect(reason).to.include('istio.serve: to be changed by a restart only');
+    expect(await open()).to.deep.equal([0, 1]);
+  });
+
   it('refuses shards whose ports are taken, and then everything is as before', async () => {
     const pontoon = await start('0-1/4');
     await until('synced', async () => (await waitingFor(pontoon)).length === 0);
