@@ -35,6 +35,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   eureka: ['eureka', 'springcloud'],
   file: [],
   snapshot: [],
+  names: ['istiod', 'envoy', 'coredns'],
   istio: ['istiod', 'istio-validator', 'envoy'],
 };
 const EVERYTHING = [...new Set([...Object.values(NEEDS).flat(), 'envoy'])];
