@@ -1,6 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { pino } from 'pino';
 import { Catalog } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
@@ -12,6 +10,7 @@ import { RegistryPolicy } from '#policy/contribution.js';
 import type { ResourceFilter } from '#sinks/contract.js';
 import { FilesSink } from '#sinks/files/sink.js';
 import { cause } from '#sources/contract.js';
+import { serverFolder } from '#test/servers/process.js';
 import { instance, service } from '#test/unit/builders.js';
 
 const kinds = {
@@ -19,9 +18,9 @@ const kinds = {
   dubbo: { host: '{{ service.name }}.dubbo', nominalWeight: 100, protocol: 'dubbo' },
 } as const;
 
-/** A directory that goes when the test is over. */
+/** A directory that goes with this process. */
 export function temporaryDirectory(): string {
-  return mkdtempSync(join(tmpdir(), 'pontoon-names-'));
+  return serverFolder('names');
 }
 
 /** Catalog, projection and files sink over a directory, with one registry that the test fills. */
