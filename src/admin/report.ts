@@ -2,32 +2,32 @@ import type { Catalog, RejectedService } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
 import type { Config } from '#config/schema.js';
 import type { Coordination } from '#coordination/contract.js';
-import type { Names } from '#dns/names.js';
 import type { Projection } from '#istio/projection.js';
 import type { Journal } from '#journal/journal.js';
 import { compareText, type MeshPort, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
 import { type Note, type Rejection, type ServiceKey, serviceId } from '#model/service.js';
-import type { XdsListener } from '#sinks/xds/server.js';
+import type { FilesStatus } from '#sinks/files/sink.js';
+import type { KubernetesStatus } from '#sinks/kubernetes/sink.js';
+import type { ListenerStatus } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
 import type { SnapshotStatus } from '#snapshot/file.js';
 import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
+import type { Doors } from '../doors.js';
 import type { Guarding } from '../guarding.js';
 import type { Keeping } from '../keeping.js';
 import type { SourceChanges } from '../registries.js';
 
 /** The running parts that the API, the page and the metrics look at. They only look. */
-export interface Parts {
+export interface Parts extends Doors {
   readonly config: Config;
   readonly catalog: Catalog;
   readonly guarding: Guarding;
   readonly keeping: Keeping;
   readonly coordination: Coordination;
   readonly projection: Projection;
-  readonly names: Names;
   readonly journal: Journal;
   readonly supervisors: readonly Supervisor[];
-  readonly listeners: readonly XdsListener[];
   /** Registries that the first complete set still waits for. */
   readonly awaited: () => readonly string[];
   /** Reads the configuration anew and takes it over. Throws if it cannot be; then everything is as before. */
@@ -64,6 +64,8 @@ export interface RegistryReport extends SourceStatus {
   readonly restored: boolean;
   /** As the registry says: what is held is not among them. */
   readonly services: number;
+  /** Pods that it describes, which are no services. */
+  readonly pods: number;
   readonly instances: number;
   /** Records that could not be used. */
   readonly rejected: number;
@@ -73,6 +75,8 @@ export interface RegistryReport extends SourceStatus {
   readonly held: number;
   /** Services that the configuration leaves out. */
   readonly dropped: number;
+  /** Services of which no host falls into a shard that is served here: other Pontoons have them. What need not be read is not among them. */
+  readonly elsewhere: number;
   /** What people should know of records that are in use, and rules. */
   readonly notes: number;
 }
@@ -85,7 +89,8 @@ export function registryReports(parts: Parts): RegistryReport[] {
     const registry = config.registries[index];
     const view = catalog.view(status.registry);
     const services = [...(view?.services.values() ?? [])];
-    const said = [...(view?.said.values() ?? [])];
+    const all = [...(view?.said.values() ?? [])];
+    const said = all.filter(({ key }) => !catalog.isWorkload(serviceId(key)));
     return {
       ...status,
       type: registry?.type ?? '',
@@ -93,11 +98,13 @@ export function registryReports(parts: Parts): RegistryReport[] {
       complete: view?.complete ?? false,
       restored: (view?.isRestored ?? false) && !view?.complete,
       services: said.length,
+      pods: all.length - said.length,
       instances: said.reduce((sum, { instances }) => sum + instances.length, 0),
       rejected: view === undefined ? 0 : rejectedRecords(parts, view).length,
       leftOut: services.reduce((sum, { key }) => sum + (catalog.contribution(serviceId(key))?.leftOut.length ?? 0), 0),
       held: catalog.guard(status.registry)?.held ?? 0,
       dropped: catalog.dropped().filter(({ registry }) => registry === status.registry).length,
+      elsewhere: catalog.elsewhere().filter(({ registry }) => registry === status.registry).length,
       notes: services.reduce((sum, { notes = [] }) => sum + notes.length, 0),
     };
   });
@@ -147,6 +154,8 @@ export interface RegistryServiceSummary {
   readonly key: ServiceKey;
   /** Undefined if it is in no mesh service: among the rejected records is why. */
   readonly host: string | undefined;
+  /** Whether the host is in the mesh by another Pontoon: it falls into a shard that is not served here. */
+  readonly elsewhere: boolean;
   /** The ports of the host. */
   readonly ports: readonly MeshPort[];
   readonly instances: number;
@@ -160,6 +169,7 @@ export interface RegistryServiceSummary {
 export function registryServices({ catalog }: Parts, view: RegistryView): RegistryServiceSummary[] {
   const homeless = new Set(rejectedServices(catalog, view.registry).map(({ id }) => id));
   return [...view.services]
+    .filter(([id]) => !catalog.isWorkload(id))
     .sort(([a], [b]) => compareText(a, b))
     .map(([id, { key, instances }]) => {
       const contribution = homeless.has(id) ? undefined : catalog.contribution(id);
@@ -168,6 +178,7 @@ export function registryServices({ catalog }: Parts, view: RegistryView): Regist
       return {
         key,
         host: contribution?.host,
+        elsewhere: contribution !== undefined && catalog.elsewhereText(contribution.host) !== undefined,
         ports: catalog.services.get(contribution?.host ?? '')?.ports ?? [],
         instances: instances.length,
         serving: contribution?.endpoints.length ?? 0,
@@ -239,6 +250,22 @@ export function serviceReport({ catalog, projection }: Parts, host: string): Ser
       const notes = catalog.view(registry)?.services.get(serviceId({ registry, ...key }))?.notes ?? [];
       return notes.map((note) => ({ registry, ...note }));
     }),
+  };
+}
+
+/** How the ways into Istio are doing. */
+export interface DoorsReport {
+  readonly listeners: readonly ListenerStatus[];
+  /** Undefined if there is none, as for the next. */
+  readonly kubernetes: KubernetesStatus | undefined;
+  readonly files: FilesStatus | undefined;
+}
+
+export function doorsReport({ listeners, kubernetes, files }: Parts): DoorsReport {
+  return {
+    listeners: listeners.map((listener) => listener.status()),
+    kubernetes: kubernetes?.status(),
+    files: files?.status(),
   };
 }
 

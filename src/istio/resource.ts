@@ -20,7 +20,7 @@ export interface IstioResource<Type extends ResourceType = ResourceType> {
   readonly namespace: string;
   /** At most 253 characters, a DNS name. */
   readonly name: string;
-  /** The host that it is about; chooses the listener's shard. */
+  /** The host that it is about; chooses the listener's shard. Empty: namespace and name do. */
   readonly host: string;
   /** The resource's own labels. Nothing volatile: a change is a full push. */
   readonly labels: Readonly<Record<string, string>>;
@@ -91,7 +91,15 @@ export function encodeResource(resource: IstioResource, mesh: MeshScope): Encode
   const field = DiscoveryResponse.encode(
     DiscoveryResponse.fromPartial({ resources: [{ typeUrl: resourceUrl, value: Buffer.from(wrapped) }] }),
   ).finish();
-  return { type: resource.type, name, host: resource.host, bucket: bucketOf(resource.host), mesh, version, field };
+  return {
+    type: resource.type,
+    name,
+    host: resource.host,
+    bucket: bucketOf(resource.host || name),
+    mesh,
+    version,
+    field,
+  };
 }
 
 /** Protobuf leaves the order of map entries open; here it is by key, so that equal content is equal bytes. */

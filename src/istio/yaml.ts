@@ -24,7 +24,8 @@ function istioObject({ type, namespace, name, labels, body }: IstioResource, isD
   };
 }
 
-function serviceEntrySpec(entry: ServiceEntry): object {
+/** The `spec` of a ServiceEntry, as JSON. */
+export function serviceEntrySpec(entry: ServiceEntry): object {
   return withoutEmpty({
     hosts: entry.hosts,
     addresses: entry.addresses,

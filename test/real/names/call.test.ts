@@ -112,7 +112,9 @@ describe('a call by plain host name from behind an Envoy', function () {
   it('HTTP: names that only the name table knows, by listeners, routes and endpoints of istiod', async () => {
     await answers('http://orders.eureka/', 'orders as orders.eureka');
     await answers('http://pay.eureka/', 'pay as pay.eureka');
-    expect(await envoy.admin('/stats?filter=upstream_rq_completed')).to.match(/outbound\|80\|\|orders\.eureka.*: [1-9]/);
+    expect(await envoy.admin('/stats?filter=upstream_rq_completed')).to.match(
+      /outbound\|80\|\|orders\.eureka.*: [1-9]/,
+    );
     expect(await envoy.admin('/stats?filter=update_rejected')).to.contain('lds.update_rejected: 0');
   });
 
