@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { pino } from 'pino';
@@ -72,6 +73,18 @@ describe('zone and hosts files', function () {
   it('and from one zone by `file`', async () => {
     const server = await start(`file ${path('db.eureka')} eureka {\n reload 500ms\n }`);
     await resolves(server, ['orders.eureka', 'pay.eureka'], 'newest.eureka');
+  });
+
+  it('the Corefile of deploy/ answers for hosts of both kinds', async () => {
+    const corefile = readFileSync('deploy/Corefile', 'utf8')
+      .replaceAll('/var/lib/pontoon/istio/dns', path(''))
+      .replace(/^ *forward .*$/m, '')
+      .replaceAll('    errors', '    errors\n    bind 127.0.0.1');
+    const server = await startCoredns(corefile);
+    servers.push(server);
+    for (const host of hosts) expect(await server.addresses(host), host).to.deep.equal([mesh.vips(host)[0]]);
+    // What is not in a zone of ours is nowhere: nobody else is asked.
+    expect(await server.addresses('nobody.eureka')).to.deep.equal([]);
   });
 
   it('a serial says what the zone holds: the same in another replica, in whatever order it came', async () => {
