@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { type Istiod, startIstiod } from '#test/servers/istiod.js';
@@ -27,6 +27,7 @@ describe('name table of a real istiod', function () {
   let pontoon: Pontoon;
   let istiod: Istiod;
   const agents: Agent[] = [];
+  const files = temporaryDirectory();
   const vips = new Map<string, readonly string[]>();
 
   const agent = (...options: [ip?: string, metadata?: typeof capturing]): Agent => {
@@ -53,7 +54,7 @@ describe('name table of a real istiod', function () {
         host: `{{ service.name }}.${name}`,
       })),
       policies: [{ when: 'service.name == "orders"', aliases: ['orders.legacy'] }],
-      istio: { vip: { ranges: ['241.0.0.0/8', 'fd00::/64'] } },
+      istio: { vip: { ranges: ['241.0.0.0/8', 'fd00::/64'] }, files: { directory: files } },
     });
     istiod = await startIstiod({ configSources: [pontoon.configSource] });
     for (const host of hosts) vips.set(host, [...(await pontoon.service(host)).vips].sort());
@@ -81,6 +82,15 @@ describe('name table of a real istiod', function () {
       asks.close();
       await other.stop();
     }
+  });
+
+  it('says what the hosts file says, which is the same on disk and over HTTP', async () => {
+    const text = await (await fetch(`${pontoon.url}/api/v1/dns/hosts`)).text();
+    const lines = [...vips].flatMap(([host, ips]) => ips.map((ip) => `${ip} ${host}`));
+    expect(text.trimEnd().split('\n').slice(1).sort()).to.deep.equal(lines.sort());
+    await until('the hosts file', () => readdirSync(files).includes('dns'));
+    await until('its content', () => readFileSync(join(files, 'dns/hosts'), 'utf8') === text);
+    expect(readdirSync(join(files, 'pontoon')).sort()).to.deep.equal(hosts.map((host) => `${host}.yaml`).sort());
   });
 
   it('two TCP services on one port have a listener each', async () => {

@@ -1,0 +1,200 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import zookeeper from 'node-zookeeper-client';
+import type { ListenerStatus } from '#sinks/xds/server.js';
+import { type Istiod, startIstiod } from '#test/servers/istiod.js';
+import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
+import { freePorts } from '#test/servers/ports.js';
+import { httpOk, until } from '#test/servers/probes.js';
+import { type Server, serverFolder } from '#test/servers/process.js';
+import { startZookeeper } from '#test/servers/zookeeper.js';
+import { EndpointWatcher } from './watcher.js';
+
+/**
+ * What one change costs an istiod, and how long it takes, by the number of shards that the set is divided over: 10,000 services × 10 instances, of which one
+ * service changes five times a second. That one lies in a real ZooKeeper, so that its changes come by a watch; the others in files.
+ * `npm run bench:shards [-- SHARDS...]`
+ */
+const counts = process.argv.slice(2).map(Number);
+const services = 10_000;
+const instances = 10;
+const changes = 60;
+const pauseMs = 200;
+const ticksPerSecond = 100;
+const changing = 'com.acme.bench.Orders';
+const cluster = `outbound|20880||${changing.toLowerCase()}.dubbo`;
+
+interface Row {
+  readonly shards: number;
+  /** ms of CPU per change. */
+  readonly istiod: number;
+  readonly own: number;
+  /** MB. */
+  readonly memory: number;
+  /** Bytes per change. */
+  readonly bytes: number;
+  /** ms from the write to ZooKeeper to the endpoints at the client. */
+  readonly latencies: readonly number[];
+  /** s from istiod's start until it is ready. */
+  readonly ready: number;
+}
+
+const started = performance.now();
+const server = await startZookeeper();
+const client = zookeeper.createClient(server.connectString);
+await new Promise<void>((resolve) => {
+  client.once('connected', resolve);
+  client.connect();
+});
+const folder = join(serverFolder('bench-shards'), 'services');
+fill();
+for (let instance = 0; instance < instances; instance++) await create(znode(instance));
+
+const rows: Row[] = [];
+for (const shards of counts.length === 0 ? [1, 16, 64] : counts) {
+  rows.push(await measure(shards));
+  console.error(`${shards} shards: measured, after ${Math.round((performance.now() - started) / 1000)} s`);
+}
+client.close();
+await server.stop();
+print();
+process.exit();
+
+/** All services but the one that changes, a thousand in each file. */
+function fill(): void {
+  mkdirSync(folder);
+  const one = (service: number) => ({
+    name: `service-${service}.bench`,
+    instances: Array.from({ length: instances }, (_, instance) => ({
+      address: `10.${service >> 8}.${service & 255}.${instance + 1}`,
+      port: 8080,
+      metadata: { version: `v${instance % 2}` },
+    })),
+  });
+  for (let first = 1; first < services; first += 1_000) {
+    const count = Math.min(1_000, services - first);
+    const listed = Array.from({ length: count }, (_, index) => one(first + index));
+    writeFileSync(join(folder, `${first}.json`), JSON.stringify({ services: listed }));
+  }
+}
+
+/** The znode of a Dubbo provider. */
+function znode(instance: number): string {
+  const url = `dubbo://10.250.0.${instance + 1}:20880/${changing}?application=orders&dubbo=2.0.2&interface=${changing}&side=provider`;
+  return `/dubbo/${changing}/providers/${encodeURIComponent(url)}`;
+}
+
+function create(path: string): Promise<void> {
+  return new Promise((resolve, reject) => client.mkdirp(path, (error) => (error ? reject(error) : resolve())));
+}
+
+function remove(path: string): Promise<void> {
+  return new Promise((resolve, reject) => client.remove(path, (error) => (error ? reject(error) : resolve())));
+}
+
+async function measure(shards: number): Promise<Row> {
+  const port = await freePorts(Array.from({ length: shards }, (_, shard) => shard));
+  const pontoon = await startPontoon({
+    registries: [
+      { name: 'zk', type: 'zookeeper', servers: [server.connectString] },
+      { name: 'files', type: 'file', path: folder },
+    ],
+    istio: { xds: [{ listen: `127.0.0.1:${port}`, shards }] },
+  });
+  await until('Pontoon to have all', () => httpOk(`${pontoon.url}/readyz`), 120_000, 50);
+  const configSources = Array.from({ length: shards }, (_, shard) => `xds://127.0.0.1:${port + shard}`);
+  const start = performance.now();
+  const istiod = await startIstiod({ configSources });
+  const ready = (performance.now() - start) / 1000;
+  const watcher = new EndpointWatcher(istiod.xdsAddress, cluster);
+  await watcher.has(instances);
+  await calm(istiod);
+  await calm(pontoon);
+
+  const before = { istiod: cpuMs(istiod), own: cpuMs(pontoon), bytes: await bytesOf(pontoon) };
+  const latencies: number[] = [];
+  for (let change = 0; change < changes; change++) {
+    const begun = performance.now();
+    const isAdded = change % 2 === 0;
+    await Promise.all([
+      isAdded ? create(znode(instances)) : remove(znode(instances)),
+      watcher.has(isAdded ? instances + 1 : instances),
+    ]);
+    latencies.push(performance.now() - begun);
+    await sleep(Math.max(0, pauseMs - (performance.now() - begun)));
+  }
+  const row = {
+    shards,
+    istiod: (cpuMs(istiod) - before.istiod) / changes,
+    own: (cpuMs(pontoon) - before.own) / changes,
+    memory: residentMegabytes(istiod),
+    bytes: ((await bytesOf(pontoon)) - before.bytes) / changes,
+    latencies,
+    ready,
+  };
+  watcher.close();
+  await istiod.stop();
+  await pontoon.stop();
+  return row;
+}
+
+/** Waits until a process has used little CPU for two seconds: its start is no part of what is measured. */
+async function calm(process: Istiod | Pontoon): Promise<void> {
+  let last = cpuMs(process);
+  await until(
+    'a calm process',
+    async () => {
+      await sleep(2_000);
+      const now = cpuMs(process);
+      const used = now - last;
+      last = now;
+      return used < 60;
+    },
+    60_000,
+    10,
+  );
+}
+
+async function bytesOf(pontoon: Pontoon): Promise<number> {
+  const [listener] = (await pontoon.get('/api/v1/listeners')) as ListenerStatus[];
+  return listener?.bytes ?? 0;
+}
+
+function cpuMs({ pid }: Server): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return ((Number(fields[11]) + Number(fields[12])) / ticksPerSecond) * 1000;
+}
+
+function residentMegabytes({ pid }: Server): number {
+  return (Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024) / 1e6;
+}
+
+function print(): void {
+  console.log(
+    "| shards | istiod's CPU per change | its memory after 60 changes | Pontoon's CPU per change | bytes sent per change | change → EDS at a sidecar, median (max) | istiod ready after |\n| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+  );
+  for (const { shards, istiod, memory, own, bytes, latencies, ready } of rows) {
+    const sorted = [...latencies].sort((a, b) => a - b);
+    const times = `${ms(sorted[sorted.length >> 1] ?? 0)} (${Math.round(sorted.at(-1) ?? 0)})`;
+    const cells = [
+      shards,
+      ms(istiod),
+      `${Math.round(memory)} MB`,
+      ms(own),
+      `${(bytes / 1e6).toFixed(2)} MB`,
+      times,
+      `${ready.toFixed(1)} s`,
+    ];
+    console.log(`| ${cells.join(' | ')} |`);
+  }
+  const cores = cpus();
+  console.log(
+    `\n${services} services × ${instances} instances, ${changes} changes of one service, one every ${pauseMs} ms at most. ${cores.length} cores (${cores[0]?.model}), Node ${process.version}, ${new Date().toISOString().slice(0, 10)}.`,
+  );
+}
+
+function ms(value: number): string {
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+}

@@ -1,0 +1,53 @@
+import { KubeClient } from '#kubernetes/kubeclient.js';
+import { reasonOf } from '#model/reason.js';
+import { type Finding, Subject } from './finding.js';
+import type { Check, Patient } from './patient.js';
+
+/** What the Kubernetes sink does with ServiceEntries. */
+const verbs = ['get', 'list', 'watch', 'create', 'patch', 'delete'] as const;
+
+/** Whether the Kubernetes sink may do what it has to. */
+export const kubernetesCheck: Check = {
+  name: 'Kubernetes sink',
+  examine: async (patient) => {
+    const { kubernetes } = patient.config.istio;
+    if (kubernetes === undefined) return [];
+    const subject = new Subject('istio.kubernetes');
+    try {
+      const client = await KubeClient.load(kubernetes.kubeconfig);
+      return await ofRights(client, subject, patient);
+    } catch (error) {
+      return [
+        subject.fail(reasonOf(error), {
+          advice: 'correct istio.kubernetes.kubeconfig, or start Pontoon in a pod with an account of its own',
+        }),
+      ];
+    }
+  },
+};
+
+async function ofRights(client: KubeClient, subject: Subject, { limitMs }: Patient): Promise<Finding[]> {
+  const signal = new AbortController().signal;
+  const answers = await Promise.all(verbs.map((verb) => mayI(client, verb, signal, limitMs)));
+  const denied = verbs.filter((_, index) => !answers[index]);
+  if (denied.length === 0) return [subject.ok(`its account may ${verbs.join(', ')} ServiceEntries in every namespace`)];
+  return [
+    subject.fail(`its account may not ${denied.join(', ')} serviceentries.networking.istio.io in every namespace`, {
+      expected: verbs.join(', '),
+      advice: 'kubectl apply -f deploy/rbac.yaml, or bind the same rights to the account in use',
+    }),
+  ];
+}
+
+async function mayI(client: KubeClient, verb: string, signal: AbortSignal, timeout: number): Promise<boolean> {
+  const review = {
+    apiVersion: 'authorization.k8s.io/v1',
+    kind: 'SelfSubjectAccessReview',
+    spec: { resourceAttributes: { verb, group: 'networking.istio.io', resource: 'serviceentries' } },
+  };
+  const path = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
+  const answer = (await client.ask({ method: 'POST', path, body: review, timeout }, signal)) as {
+    readonly status?: { readonly allowed?: boolean };
+  };
+  return answer.status?.allowed === true;
+}
