@@ -37,6 +37,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   doctor: ['zookeeper', 'consul', 'istiod', 'libfaketime'],
   file: [],
   snapshot: [],
+  names: ['istiod', 'envoy', 'coredns'],
   'kubernetes-sink': ['etcd', 'kube-apiserver', 'istio-crds', 'istiod'],
   istio: ['istiod', 'istio-validator', 'envoy'],
 };
