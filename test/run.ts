@@ -32,6 +32,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   zookeeper: ['zookeeper', 'dubbo', 'dubbo27', 'springcloud-zookeeper'],
   consul: ['consul'],
   coordination: ['zookeeper', 'consul', 'etcd', 'kube-apiserver'],
+  kubernetes: ['etcd', 'kube-apiserver'],
   eureka: ['eureka', 'springcloud'],
   file: [],
   snapshot: [],

@@ -20,7 +20,7 @@ export interface IstioResource<Type extends ResourceType = ResourceType> {
   readonly namespace: string;
   /** At most 253 characters, a DNS name. */
   readonly name: string;
-  /** The host that it is about; chooses the listener's shard. */
+  /** The host that it is about; chooses the listener's shard. Empty: namespace and name do. */
   readonly host: string;
   /** The resource's own labels. Nothing volatile: a change is a full push. */
   readonly labels: Readonly<Record<string, string>>;
@@ -64,7 +64,7 @@ const resourceUrl = 'type.googleapis.com/istio.mcp.v1alpha1.Resource';
  * istiod gives a host that two resources claim to the older one, so this is recent, that users' own entries win, and constant, that neither a restart nor
  * another replica changes anything: 2026-11-01, in seconds since 1970.
  */
-const createTime = { seconds: 1_793_491_200, nanos: 0 };
+export const createTime = { seconds: 1_793_491_200, nanos: 0 };
 
 /** The type that a request's URL names; undefined if Pontoon makes no such resources. */
 export function typeOfUrl(url: string): ResourceType | undefined {
@@ -91,11 +91,11 @@ export function encodeResource(resource: IstioResource, mesh: MeshScope): Encode
   const field = DiscoveryResponse.encode(
     DiscoveryResponse.fromPartial({ resources: [{ typeUrl: resourceUrl, value: Buffer.from(wrapped) }] }),
   ).finish();
-  return { type: resource.type, name, host: resource.host, bucket: bucketOf(resource.host), mesh, version, field };
+  return { type: resource.type, name, host: resource.host, bucket: bucketOf(resource.host || name), mesh, version, field };
 }
 
 /** Protobuf leaves the order of map entries open; here it is by key, so that equal content is equal bytes. */
-function sortedMaps(entry: ServiceEntry): ServiceEntry {
+export function sortedMaps(entry: ServiceEntry): ServiceEntry {
   return {
     ...entry,
     endpoints: entry.endpoints.map((endpoint) => ({

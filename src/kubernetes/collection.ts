@@ -109,9 +109,10 @@ async function list(
     const accept = acceptOf(collection, 'PartialObjectMetadataList');
     const request = { method: 'GET', path: collection.path, query, ...accept, timeout: LIST_TIMEOUT_MS } as const;
     const { metadata, items } = (await client.ask(request, signal)) as KubeList;
-    if (!Array.isArray(items) || typeof metadata?.resourceVersion !== 'string')
+    // An empty list of metadata is null.
+    if (typeof metadata?.resourceVersion !== 'string' || !(items === null || Array.isArray(items)))
       throw new KubeError(`${collection.path}: the answer is no list`);
-    for (const item of items as readonly KubeObject[]) reader.listed(item);
+    for (const item of (items ?? []) as readonly KubeObject[]) reader.listed(item);
     reader.alive();
     next = metadata.continue ?? '';
     if (next !== '') continue;

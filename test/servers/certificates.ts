@@ -28,23 +28,36 @@ export function makeCertificates(folder: string): Certificates {
     );
   make('ca', 'authority of a test');
   make('other', 'another authority');
+  const { cert, key } = makeCertificate(folder, 'server', 'IP:127.0.0.1,DNS:localhost');
+  return { ca: file('ca.pem'), cert, key, otherCa: file('other.pem') };
+}
+
+/**
+ * Makes a certificate of one of the folder's authorities, good for two days.
+ *
+ * @param name of its files; those of that name are replaced
+ * @param subjectAltName such as `DNS:localhost` or `URI:spiffe://cluster.local/ns/a/sa/b`
+ */
+export function makeCertificate(
+  folder: string,
+  name: string,
+  subjectAltName: string,
+  authority: 'ca' | 'other' = 'ca',
+): { readonly cert: string; readonly key: string } {
+  const file = (one: string) => join(folder, one);
   const extensions = file('extensions.cnf');
-  writeFileSync(extensions, 'subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n');
+  writeFileSync(extensions, `subjectAltName=${subjectAltName}\nbasicConstraints=CA:FALSE\n`);
+  const key = file(`${name}.key`);
+  const cert = file(`${name}.pem`);
   const request = execFileSync(
     'openssl',
-    ['req', '-new', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost', '-keyout', file('server.key')],
-    {
-      stdio: 'pipe',
-    },
+    ['req', '-new', '-newkey', 'rsa:2048', '-nodes', '-subj', `/CN=${name}`, '-keyout', key],
+    { stdio: 'pipe' },
   );
-  const authority = ['-CA', file('ca.pem'), '-CAkey', file('ca.key'), '-CAcreateserial'];
-  execFileSync(
-    'openssl',
-    ['x509', '-req', ...authority, '-days', '2', '-extfile', extensions, '-out', file('server.pem')],
-    {
-      input: request,
-      stdio: 'pipe',
-    },
-  );
-  return { ca: file('ca.pem'), cert: file('server.pem'), key: file('server.key'), otherCa: file('other.pem') };
+  const signing = ['-CA', file(`${authority}.pem`), '-CAkey', file(`${authority}.key`), '-CAcreateserial'];
+  execFileSync('openssl', ['x509', '-req', ...signing, '-days', '2', '-extfile', extensions, '-out', cert], {
+    input: request,
+    stdio: 'pipe',
+  });
+  return { cert, key };
 }

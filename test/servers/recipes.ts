@@ -61,6 +61,7 @@ export const recipes: readonly Recipe[] = [
       step('sh', '-c', 'rm -r unpacked libfaketime_*.deb'),
     ],
   },
+  go('coredns', '.'),
   {
     name: 'istio-crds',
     lane: 'other',

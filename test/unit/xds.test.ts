@@ -1,8 +1,9 @@
 import { expect } from 'chai';
 import type { EncodedResource } from '#istio/resource.js';
 import { DiscoveryRequest, DiscoveryResponse } from '#proto/xds/discovery.js';
-import { ResourceSet } from '#sinks/xds/set.js';
-import { XdsStream } from '#sinks/xds/stream.js';
+import { ShardedSets } from '#sinks/xds/set.js';
+import { SotwStream } from '#sinks/xds/sotw.js';
+import type { Connection } from '#sinks/xds/stream.js';
 
 const entries = 'networking.istio.io/v1/ServiceEntry';
 const gateways = 'networking.istio.io/v1/Gateway';
@@ -16,14 +17,24 @@ function resource(name: string, version: string, bucket = 0): EncodedResource {
   return { type: 'ServiceEntry', name, host: name, bucket, mesh, version, field };
 }
 
+const connection: Connection = { id: 's', peer: 'peer', listener: 'l', shard: 0, identity: undefined };
+
+/** One set, and what changes it. */
+function oneSet() {
+  const sets = new ShardedSets(1);
+  const [own] = sets.sets;
+  if (own === undefined) throw new Error('there is a shard');
+  return { own, apply: (change: Parameters<ShardedSets['apply']>[0]) => sets.apply(change).get(0) };
+}
+
 function harness(ready = true) {
-  const set = new ResourceSet();
-  set.ready = ready;
+  const set = oneSet();
+  set.own.ready = ready;
   set.apply({ set: [resource('b', '2'), resource('a', '1')], removed: [] });
   const responses: DiscoveryResponse[] = [];
   const flow = { open: true };
   const sent: ReadonlyMap<string, number>[] = [];
-  const stream: XdsStream = new XdsStream('s', 'peer', set, {
+  const stream: SotwStream = new SotwStream(connection, set.own, {
     write: (message) => {
       responses.push(DiscoveryResponse.decode(message));
       if (flow.open) stream.written();
@@ -97,7 +108,7 @@ describe('xDS stream', () => {
     request(entries);
     request(gateways);
     expect(responses.map(({ typeUrl }) => typeUrl)).to.deep.equal([gateways]);
-    set.ready = true;
+    set.own.ready = true;
     stream.push();
     expect(contents()).to.deep.equal(['a=1', 'b=2']);
   });
@@ -123,7 +134,7 @@ describe('xDS stream', () => {
     sent.length = 0;
     const change = (version: string, observedAt: number) => {
       set.apply({ set: [resource('a', version)], removed: [] });
-      stream.changed('r', observedAt);
+      stream.changed(new Map([['ServiceEntry', ['a']]]), 'r', observedAt);
       stream.push();
     };
     flow.open = false;
@@ -145,10 +156,49 @@ describe('xDS stream', () => {
     expect(responses).to.have.length(1);
   });
 
-  it('serves the part that its filter takes', () => {
-    const part = new ResourceSet(({ bucket }) => bucket % 2 === 1);
-    expect(part.apply({ set: [resource('a', '1', 2)], removed: [] })).to.equal(false);
-    expect(part.apply({ set: [resource('b', '1', 3)], removed: [] })).to.equal(true);
-    expect(part.snapshot('ServiceEntry').count).to.equal(1);
+  it('serves a client nothing that is held back, and the newest then', () => {
+    const { request, responses, set, stream, contents } = harness();
+    stream.hold();
+    request(entries);
+    set.apply({ set: [resource('a', '9')], removed: [] });
+    stream.push();
+    expect(responses).to.deep.equal([]);
+    stream.written();
+    expect(responses).to.have.length(1);
+    expect(contents()).to.deep.equal(['a=9', 'b=2']);
+  });
+
+  it('bounds what one client may ask for', () => {
+    const { request } = harness();
+    for (let index = 0; index < 64; index++) request(`type/${index}`);
+    expect(() => request('one/more')).to.throw('more than 64 types');
+    expect(() => harness().request('x'.repeat(257))).to.throw('type URL of over 256 letters');
+  });
+});
+
+describe('shards', () => {
+  it('each holds the buckets of its number, and a change touches those of its resources only', () => {
+    const sets = new ShardedSets(4);
+    const touched = sets.apply({
+      set: [resource('a', '1', 1), resource('b', '2', 5), resource('c', '3', 7)],
+      removed: [],
+    });
+    expect([...touched.keys()]).to.deep.equal([1, 3]);
+    expect(touched.get(1)?.get('ServiceEntry')).to.deep.equal(['a', 'b']);
+    expect(sets.sets.map(({ size }) => size)).to.deep.equal([0, 2, 0, 1]);
+    expect([...sets.apply({ set: [resource('a', '1', 1)], removed: [resource('c', '3', 7)] }).keys()]).to.deep.equal([3]);
+  });
+
+  it('serve what the filter takes, and remove what it takes no longer', () => {
+    const sets = new ShardedSets(1, ({ mesh }) => mesh.namespace === 'shop');
+    const inNamespace = (namespace: string) => {
+      const one = resource('a', '1');
+      return { set: [{ ...one, mesh: { ...one.mesh, namespace } }], removed: [] };
+    };
+    expect(sets.apply(inNamespace('other')).size).to.equal(0);
+    expect(sets.apply(inNamespace('shop')).size).to.equal(1);
+    expect(sets.sets[0]?.size).to.equal(1);
+    expect(sets.apply(inNamespace('other')).get(0)?.get('ServiceEntry')).to.deep.equal(['a']);
+    expect(sets.sets[0]?.size).to.equal(0);
   });
 });

@@ -1,39 +1,29 @@
 import { randomBytes } from 'node:crypto';
-import { Server, ServerCredentials, type ServerDuplexStream, type ServiceDefinition } from '@grpc/grpc-js';
+import { ServerCredentials } from '@grpc/grpc-js';
 import { EventEmitter } from 'eventemitter3';
-import { HealthImplementation } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import { hostPortText } from '#config/fields.js';
 import type { Projection, ProjectionChange } from '#istio/projection.js';
-import type { EncodedResource } from '#istio/resource.js';
-import { DiscoveryRequest } from '#proto/xds/discovery.js';
-import { Pace } from './pace.js';
-import { ResourceSet } from './set.js';
-import { type ClientState, XdsStream } from './stream.js';
-
-const serviceName = 'envoy.service.discovery.v3.AggregatedDiscoveryService';
-
-const aggregatedDiscovery: ServiceDefinition = {
-  streamAggregatedResources: {
-    path: `/${serviceName}/StreamAggregatedResources`,
-    requestStream: true,
-    responseStream: true,
-    requestSerialize: (request: DiscoveryRequest) => Buffer.from(DiscoveryRequest.encode(request).finish()),
-    requestDeserialize: (bytes: Buffer) => DiscoveryRequest.decode(bytes),
-    // Responses are put together from encoded pieces.
-    responseSerialize: (bytes: Buffer) => bytes,
-    responseDeserialize: (bytes: Buffer) => bytes,
-  },
-};
+import type { ResourceFilter, Sink } from '#sinks/contract.js';
+import { type CertificateStatus, ListenerCertificates, type TlsFiles } from './certificates.js';
+import { type DoorLimits, type Refused, XdsDoor } from './door.js';
+import { admission } from './identity.js';
+import { ShardedSets } from './set.js';
+import type { ClientState } from './stream.js';
 
 /** Where a listener listens, and what it serves. */
 export interface XdsListenerOptions {
   readonly host: string;
-  /** 0 takes a free one. */
+  /** That of shard 0; the others follow. 0 takes free ones. */
   readonly port: number;
+  /** A power of two; 1 unless given. */
+  readonly shards?: number;
+  /** Plaintext without it. */
+  readonly tls?: (TlsFiles & { readonly allow: readonly string[] }) | undefined;
   readonly log: Logger;
   /** Which resources it serves; all, unless given. */
-  readonly filter?: (resource: EncodedResource) => boolean;
+  readonly filter?: ResourceFilter;
+  readonly limits?: Partial<DoorLimits>;
 }
 
 /** Changes of one registry reached a client. Both in ms of `performance.now()`. */
@@ -43,102 +33,142 @@ export interface Sent {
   readonly sentAt: number;
 }
 
+/** A listener as the API shows it. */
+export interface ListenerStatus {
+  /** As configured. */
+  readonly listen: string;
+  readonly shards: number;
+  /** Ports that are open. */
+  readonly open: readonly { readonly shard: number; readonly port: number; readonly resources: number }[];
+  readonly streams: number;
+  /** Responses sent, and their bytes, since the start. */
+  readonly pushes: number;
+  readonly bytes: number;
+  /** Clients that were sent away, by the reason. */
+  readonly refused: Readonly<Partial<Record<Refused, number>>>;
+  /** Undefined without TLS. */
+  readonly certificate: CertificateStatus | undefined;
+}
+
+const limits: DoorLimits = { maxStreams: 100, silence: 30_000, stall: 120_000 };
+
 /**
- * One address where Istio finds its configuration: a gRPC server for the aggregated discovery service, with health service and keepalive.
+ * An address where Istio finds its configuration: one port with the complete set, or consecutive ones with a shard each, which are config sources of their
+ * own. Shards open and close one by one while it runs; their sets follow the projection, whether open or not.
  */
-export class XdsListener extends EventEmitter<{ sent: [Sent] }> {
+export class XdsListener extends EventEmitter<{ sent: [Sent] }> implements Sink {
   readonly #options: XdsListenerOptions;
-  readonly #set: ResourceSet;
-  readonly #server: Server;
-  readonly #health = new HealthImplementation({ '': 'NOT_SERVING', [serviceName]: 'NOT_SERVING' });
-  readonly #streams = new Set<XdsStream>();
-  readonly #pace = new Pace(() => this.#push());
-  #streamCount = 0;
+  readonly #sets: ShardedSets;
+  readonly #doors = new Map<number, XdsDoor>();
+  readonly #certificates: ListenerCertificates | undefined;
+  readonly #refused: Partial<Record<Refused, number>> = {};
+  #pushes = 0;
+  #bytes = 0;
   readonly #instance = randomBytes(4).toString('hex');
 
+  /** @throws Error if the certificate cannot be used */
   constructor(projection: Projection, options: XdsListenerOptions) {
     super();
+    const { tls, log, shards = 1, filter } = options;
     this.#options = options;
-    this.#set = new ResourceSet(options.filter);
-    this.#server = new Server({
-      'grpc.keepalive_time_ms': 30_000,
-      'grpc.keepalive_timeout_ms': 10_000,
-      'grpc.max_send_message_length': -1,
-    });
-    this.#server.addService(aggregatedDiscovery, {
-      streamAggregatedResources: (call: ServerDuplexStream<DiscoveryRequest, Buffer>) => this.#serve(call),
-    });
-    this.#health.addToServer(this.#server);
+    this.#sets = new ShardedSets(shards, filter);
+    try {
+      this.#certificates = tls === undefined ? undefined : new ListenerCertificates(tls, log);
+    } catch (error) {
+      throw new Error(`istio.xds: ${hostPortText(options)}: ${(error as Error).message}`, { cause: error });
+    }
     projection.on('change', (change) => this.#changed(change));
   }
 
-  /** Opens the port. @returns its number. @throws Error if the address cannot be bound */
-  async listen(): Promise<number> {
-    const address = hostPortText(this.#options);
-    return new Promise((resolve, reject) => {
-      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
-        if (error === null) resolve(bound);
-        else reject(new Error(`istio.xds: cannot listen on ${address}: ${error.message}`, { cause: error }));
-      });
-    });
+  /** `host:port` of all that are open, in the order of their shards. */
+  get addresses(): string[] {
+    const { host } = this.#options;
+    return this.#open().map(([, { port }]) => hostPortText({ host, port }));
   }
 
-  /** From now on the set is complete and may be shown. */
-  ready(): void {
-    if (this.#set.ready) return;
-    this.#set.ready = true;
-    this.#health.setStatus('', 'SERVING');
-    this.#health.setStatus(serviceName, 'SERVING');
-    this.#pace.changed();
+  /**
+   * Opens the ports of these shards; all unless given. Those that are open stay so. Nothing is shown behind them before {@link ready}.
+   *
+   * @throws Error naming the first address that cannot be bound; then none of these is open
+   */
+  async open(shards: Iterable<number> = this.#sets.sets.keys()): Promise<void> {
+    const added = [...shards].filter((shard) => !this.#doors.has(shard));
+    for (const shard of added) this.#doors.set(shard, this.#door(shard));
+    const results = await Promise.allSettled(added.map((shard) => this.#doors.get(shard)?.open()));
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed === undefined) return;
+    await this.close(added);
+    throw failed.reason;
+  }
+
+  /** From now on the sets of these shards are complete and may be shown; those of all that are open unless given. */
+  ready(shards: Iterable<number> = this.#doors.keys()): void {
+    for (const shard of shards) this.#doors.get(shard)?.ready();
+  }
+
+  /** Ends the streams of these shards and closes their ports, all unless given. */
+  async close(shards?: Iterable<number>): Promise<void> {
+    if (shards === undefined) this.#certificates?.close();
+    const closing = [...(shards ?? this.#doors.keys())].map((shard) => {
+      const door = this.#doors.get(shard);
+      this.#doors.delete(shard);
+      return door?.close();
+    });
+    await Promise.all(closing);
   }
 
   clients(): ClientState[] {
-    return [...this.#streams].map((stream) => stream.state());
+    return this.#open().flatMap(([, door]) => door.clients());
   }
 
-  /** Ends all streams and closes the port. */
-  async close(): Promise<void> {
-    this.#pace.stop();
-    this.#server.forceShutdown();
+  status(): ListenerStatus {
+    return {
+      listen: hostPortText(this.#options),
+      shards: this.#sets.sets.length,
+      open: this.#open().map(([shard, { port }]) => ({ shard, port, resources: this.#sets.sets[shard]?.size ?? 0 })),
+      streams: this.#open().reduce((sum, [, door]) => sum + door.streams, 0),
+      pushes: this.#pushes,
+      bytes: this.#bytes,
+      refused: { ...this.#refused },
+      certificate: this.#certificates?.status(),
+    };
   }
 
-  #serve(call: ServerDuplexStream<DiscoveryRequest, Buffer>): void {
-    const id = `${this.#instance}-${++this.#streamCount}`;
-    const stream: XdsStream = new XdsStream(id, call.getPeer(), this.#set, {
-      write: (message) => {
-        call.write(message, () => stream.written());
-      },
+  #open(): [number, XdsDoor][] {
+    return [...this.#doors].sort(([a], [b]) => a - b);
+  }
+
+  #door(shard: number): XdsDoor {
+    const set = this.#sets.sets[shard];
+    const { host, port, tls, log } = this.#options;
+    const listener = hostPortText(this.#options);
+    if (set === undefined) throw new Error(`${listener} has no shard ${shard} of ${this.#sets.sets.length}`);
+    return new XdsDoor(set, {
+      host,
+      port: port === 0 ? 0 : port + shard,
+      shard,
+      listener,
+      credentials: this.#certificates?.credentials ?? ServerCredentials.createInsecure(),
+      admission: tls?.clientCa === undefined ? undefined : admission(tls.allow),
+      limits: { ...limits, ...this.#options.limits },
+      log,
+      instance: this.#instance,
       sent: (changes) => {
         const sentAt = performance.now();
         for (const [registry, observedAt] of changes) this.emit('sent', { registry, observedAt, sentAt });
       },
-    });
-    const log = this.#options.log.child({ client: id, peer: call.getPeer() });
-    this.#streams.add(stream);
-    log.info('xDS client connected');
-    const end = (): void => {
-      if (this.#streams.delete(stream)) log.info({ node: stream.state().node }, 'xDS client gone');
-    };
-    call.on('data', (request: DiscoveryRequest) => {
-      stream.request(request);
-      if (request.errorDetail !== undefined)
-        log.warn({ type: request.typeUrl, reason: request.errorDetail.message }, 'xDS client refused a response');
-    });
-    call.on('error', end);
-    call.on('cancelled', end);
-    call.on('end', () => {
-      end();
-      call.end();
+      pushed: (bytes) => {
+        this.#pushes++;
+        this.#bytes += bytes;
+      },
+      refused: (reason) => {
+        this.#refused[reason] = (this.#refused[reason] ?? 0) + 1;
+      },
     });
   }
 
   #changed(change: ProjectionChange): void {
-    if (!this.#set.apply(change)) return;
-    for (const stream of this.#streams) stream.changed(change.registry, change.cause.observedAt);
-    this.#pace.changed();
-  }
-
-  #push(): void {
-    for (const stream of this.#streams) stream.push();
+    for (const [shard, names] of this.#sets.apply(change))
+      this.#doors.get(shard)?.changed(names, change.registry, change.cause.observedAt);
   }
 }

@@ -2,72 +2,76 @@ import type { ProjectionChange } from '#istio/projection.js';
 import type { EncodedResource, ResourceType } from '#istio/resource.js';
 import { compareText } from '#model/mesh.js';
 
-/** All resources of one type as they are sent: fields of a DiscoveryResponse, one after the other, in the order of their names. */
-export interface Snapshot {
-  /** Equal content has an equal version, whichever way it came about. */
-  readonly version: string;
-  readonly count: number;
-  readonly fields: Uint8Array;
-}
+/** What of a change concerns one set: names by type. */
+export type ChangedNames = ReadonlyMap<ResourceType, readonly string[]>;
 
+/** All resources of one type in one set. */
 class TypeSet {
   readonly resources = new Map<string, EncodedResource>();
   #sum = 0n;
-  #snapshot: Snapshot | undefined;
+  #fields: Uint8Array | undefined;
 
-  set(resource: EncodedResource): void {
+  /** Equal content has an equal version, whichever way it came about. */
+  get version(): string {
+    return `${this.resources.size}-${this.#sum.toString(16)}`;
+  }
+
+  /** As a whole set is sent: fields of a DiscoveryResponse, one after the other, in the order of their names. */
+  get fields(): Uint8Array {
+    this.#fields ??= Buffer.concat(
+      [...this.resources.values()].sort((a, b) => compareText(a.name, b.name)).map(({ field }) => field),
+    );
+    return this.#fields;
+  }
+
+  /** @returns whether its bytes are others than before */
+  set(resource: EncodedResource): boolean {
+    if (this.resources.get(resource.name)?.version === resource.version) return false;
     this.delete(resource.name);
     this.resources.set(resource.name, resource);
     this.#sum ^= BigInt(`0x${resource.version}`);
-    this.#snapshot = undefined;
+    this.#fields = undefined;
+    return true;
   }
 
-  delete(name: string): void {
+  /** @returns whether it was there */
+  delete(name: string): boolean {
     const known = this.resources.get(name);
-    if (known === undefined) return;
+    if (known === undefined) return false;
     this.resources.delete(name);
     this.#sum ^= BigInt(`0x${known.version}`);
-    this.#snapshot = undefined;
-  }
-
-  snapshot(): Snapshot {
-    this.#snapshot ??= {
-      version: `${this.resources.size}-${this.#sum.toString(16)}`,
-      count: this.resources.size,
-      fields: Buffer.concat(
-        [...this.resources.values()].sort((a, b) => compareText(a.name, b.name)).map(({ field }) => field),
-      ),
-    };
-    return this.#snapshot;
+    this.#fields = undefined;
+    return true;
   }
 }
 
-/** The resources that one listener serves: all, or those that its filter takes. */
+/** The resources behind one port. */
 export class ResourceSet {
   /**
    * Whether the set may be shown. istiod deletes what an answer lacks, so until every registry has been read once it gets no answer: that leaves what it
    * has in place, and holds its first start up.
    */
   ready = false;
-  readonly #filter: (resource: EncodedResource) => boolean;
   readonly #types = new Map<ResourceType, TypeSet>();
 
-  /** @param filter chooses by host, bucket, type or name, always the same for one name */
-  constructor(filter: (resource: EncodedResource) => boolean = () => true) {
-    this.#filter = filter;
+  /** Resources of all types. */
+  get size(): number {
+    return [...this.#types.values()].reduce((sum, { resources }) => sum + resources.size, 0);
   }
 
-  /** Takes a change in. @returns whether anything of it belongs to this set */
-  apply(change: Pick<ProjectionChange, 'set' | 'removed'>): boolean {
-    const set = change.set.filter(this.#filter);
-    const removed = change.removed.filter(this.#filter);
-    for (const resource of set) this.#type(resource.type).set(resource);
-    for (const resource of removed) this.#type(resource.type).delete(resource.name);
-    return set.length + removed.length > 0;
+  /** The set of a type; an empty one if there was none. */
+  of(type: ResourceType): Omit<TypeSet, 'set' | 'delete'> {
+    return this.#type(type);
   }
 
-  snapshot(type: ResourceType): Snapshot {
-    return this.#type(type).snapshot();
+  /** @returns whether its content is another now */
+  put(resource: EncodedResource): boolean {
+    return this.#type(resource.type).set(resource);
+  }
+
+  /** @returns whether its content is another now */
+  remove({ type, name }: EncodedResource): boolean {
+    return this.#type(type).delete(name);
   }
 
   #type(type: ResourceType): TypeSet {
@@ -77,5 +81,44 @@ export class ResourceSet {
       this.#types.set(type, set);
     }
     return set;
+  }
+}
+
+/**
+ * The resources that one listener serves, divided over its shards by the bucket of their host: all of them, or those that its filter takes. The work of a
+ * change is that of its resources, however many shards there are.
+ */
+export class ShardedSets {
+  readonly sets: readonly ResourceSet[];
+  readonly #filter: (resource: EncodedResource) => boolean;
+
+  /**
+   * @param shards a power of two, at most 256
+   * @param filter what may be seen; what it takes no longer is removed with the resource's next change
+   */
+  constructor(shards: number, filter: (resource: EncodedResource) => boolean = () => true) {
+    this.sets = Array.from({ length: shards }, () => new ResourceSet());
+    this.#filter = filter;
+  }
+
+  /** Takes a change in. @returns what changed, by shard; those that it does not touch are not there */
+  apply({ set, removed }: Pick<ProjectionChange, 'set' | 'removed'>): ReadonlyMap<number, ChangedNames> {
+    const touched = new Map<number, Map<ResourceType, string[]>>();
+    const take = (resource: EncodedResource, isServed: boolean): void => {
+      const shard = resource.bucket % this.sets.length;
+      const own = this.sets[shard] as ResourceSet;
+      if (!(isServed ? own.put(resource) : own.remove(resource))) return;
+      let names = touched.get(shard);
+      if (names === undefined) {
+        names = new Map();
+        touched.set(shard, names);
+      }
+      const ofType = names.get(resource.type);
+      if (ofType === undefined) names.set(resource.type, [resource.name]);
+      else ofType.push(resource.name);
+    };
+    for (const resource of set) take(resource, this.#filter(resource));
+    for (const resource of removed) take(resource, false);
+    return touched;
   }
 }

@@ -71,9 +71,9 @@ describe('what is sent', function () {
       const options = { host: '127.0.0.1', port: 0, log: pino({ level: 'silent' }) };
       const projection = fuzzed(seed, (empty) => listeners.push(new XdsListener(empty, options)));
       const listener = listeners[0] as XdsListener;
+      await listener.open();
       listener.ready();
-      const port = await listener.listen();
-      const istiod = await startIstiod({ configSources: [`xds://127.0.0.1:${port}`] });
+      const istiod = await startIstiod({ configSources: [`xds://${listener.addresses[0]}`] });
       const envoy = await startEnvoy(gatewayTo(istiod.xdsAddress, await freePort(), []));
       try {
         // istiod leaves draining endpoints out, and makes no cluster of DNS names then.
