@@ -91,7 +91,15 @@ export function encodeResource(resource: IstioResource, mesh: MeshScope): Encode
   const field = DiscoveryResponse.encode(
     DiscoveryResponse.fromPartial({ resources: [{ typeUrl: resourceUrl, value: Buffer.from(wrapped) }] }),
   ).finish();
-  return { type: resource.type, name, host: resource.host, bucket: bucketOf(resource.host || name), mesh, version, field };
+  return {
+    type: resource.type,
+    name,
+    host: resource.host,
+    bucket: bucketOf(resource.host || name),
+    mesh,
+    version,
+    field,
+  };
 }
 
 /** Protobuf leaves the order of map entries open; here it is by key, so that equal content is equal bytes. */

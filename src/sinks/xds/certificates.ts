@@ -1,7 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync, unwatchFile, watchFile } from 'node:fs';
 import { createSecureContext } from 'node:tls';
-import { experimental, ServerCredentials } from '@grpc/grpc-js';
+import { experimental, type ServerCredentials } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { reasonOf } from '#model/reason.js';
 
@@ -71,7 +71,8 @@ export class ListenerCertificates implements experimental.CertificateProvider {
       files.clientCa === undefined ? null : this,
       false,
     );
-    for (const path of paths(files)) watchFile(path, { interval: files.interval ?? look, persistent: false }, this.#reload);
+    for (const path of paths(files))
+      watchFile(path, { interval: files.interval ?? look, persistent: false }, this.#reload);
   }
 
   addCaCertificateListener(listener: CaListener): void {

@@ -139,6 +139,9 @@ function unsubscribe(subscription: DeltaSubscription, name: string): void {
 /** One `resources` field of a DeltaDiscoveryResponse. What a resource is encoded into once for the whole set is, byte for byte, a field of this one too. */
 function resourceField({ name, version, field }: EncodedResource): Uint8Array[] {
   const head = Resource.encode({ name, version, resource: undefined }).finish();
-  const tag = new BinaryWriter().tag(2, WireType.LengthDelimited).uint32(head.length + field.length).finish();
+  const tag = new BinaryWriter()
+    .tag(2, WireType.LengthDelimited)
+    .uint32(head.length + field.length)
+    .finish();
   return [tag, head, field];
 }

@@ -11,7 +11,14 @@ import { Quiet } from './quiet.js';
 import { aggregatedDiscovery, serviceName } from './service.js';
 import type { ChangedNames, ResourceSet } from './set.js';
 import { SotwStream } from './sotw.js';
-import { type ClientState, type ClientStream, type Connection, LimitError, type Request, type StreamOutput } from './stream.js';
+import {
+  type ClientState,
+  type ClientStream,
+  type Connection,
+  LimitError,
+  type Request,
+  type StreamOutput,
+} from './stream.js';
 
 /** What a door bears. Times in ms. */
 export interface DoorLimits {
@@ -104,7 +111,9 @@ export class XdsDoor {
     await new Promise<void>((resolve, reject) => {
       this.#listener.once('error', (error) =>
         reject(
-          new Error(`istio.xds: cannot listen on ${hostPortText({ host, port })}: ${reasonOf(error)}`, { cause: error }),
+          new Error(`istio.xds: cannot listen on ${hostPortText({ host, port })}: ${reasonOf(error)}`, {
+            cause: error,
+          }),
         ),
       );
       this.#listener.listen({ host: host.replace(/^\[|\]$/g, ''), port }, resolve);

@@ -5,11 +5,14 @@ import picomatch from 'picomatch';
 type AuthContext = ReturnType<ServerDuplexStream<unknown, unknown>['getAuthContext']>;
 
 /** Decides by a client's certificate who it is, and whether it may come in. */
-export type Admission = (context: AuthContext) => { readonly name: string } | { readonly refused: keyof typeof refusals };
+export type Admission = (
+  context: AuthContext,
+) => { readonly name: string } | { readonly refused: keyof typeof refusals };
 
 /** What clients that may not come in are told. */
 export const refusals = {
-  'no certificate': "expected a client certificate of this listener's authority (tls.clientCa), found none that is valid",
+  'no certificate':
+    "expected a client certificate of this listener's authority (tls.clientCa), found none that is valid",
   'not allowed': "none of the SPIFFE URIs and DNS names of the client's certificate is allowed here (tls.allow)",
 } as const;
 

@@ -234,7 +234,9 @@ export abstract class XdsStream<Kept extends Subscription = Subscription, Asked 
 
   #subscribe(typeUrl: string): Kept {
     if (typeUrl.length > longestTypeUrl || this.subscriptions.size >= mostTypes)
-      throw new LimitError(`more than ${mostTypes} types on one stream, or a type URL of over ${longestTypeUrl} letters`);
+      throw new LimitError(
+        `more than ${mostTypes} types on one stream, or a type URL of over ${longestTypeUrl} letters`,
+      );
     const subscription = this.kept({
       typeUrl,
       type: typeOfUrl(typeUrl),
