@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
@@ -114,6 +115,7 @@ async function ceiling(): Promise<void> {
   }));
   const spec = { ports: [{ name: 'http', number: 80, protocol: 'HTTP' }], resolution: 'STATIC', endpoints };
   const { signal } = new AbortController();
+  setMaxListeners(0, signal);
   let next = 0;
   const worker = async () => {
     while (next < probes) {

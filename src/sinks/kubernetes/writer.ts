@@ -248,8 +248,11 @@ export class Writer {
   #settle(host: string, problems: readonly Problem[], failed: readonly Problem[]): void {
     const isNews = problems.some((problem) => !this.#problems.get(host)?.includes(problem));
     const [first] = problems;
-    if (first === undefined) this.#problems.delete(host);
-    else {
+    if (first === undefined) {
+      this.#problems.delete(host);
+      // Done with for good.
+      if (!this.#wanted.has(host) && this.#ledger.ofHost(host).length === 0) this.#known.delete(host);
+    } else {
       if (isNews)
         this.#options.log[this.#problems.size === 0 ? 'warn' : 'debug'](
           { object: first.object, kind: first.kind, reason: first.reason },
