@@ -20,9 +20,9 @@ export class WorkQueue {
     this.#parallel = parallel;
   }
 
-  /** Keys whose work is not done, those that come later among them. */
+  /** Keys whose work is due, or being done. */
   get size(): number {
-    return new Set([...this.#waiting, ...this.#running.keys(), ...this.#later.keys()]).size;
+    return new Set([...this.#waiting, ...this.#running.keys()]).size;
   }
 
   /** @param delay ms; what waits for longer comes then */

@@ -97,7 +97,10 @@ export class Writer {
 
   /** Somebody else changed or deleted an object of this host: it is made good, ever more slowly if that goes on. */
   repair(host: string): void {
-    if (this.#options.serves(host)) this.#queue.add(host, this.#delay(host));
+    if (!this.#options.serves(host)) return;
+    const isFirst = !this.#tries.has(host);
+    const delay = this.#delay(host, LONGEST_MS);
+    this.#queue.add(host, isFirst ? 0 : delay);
   }
 
   /** An object that stands in the way of ours has changed, or is gone. */
@@ -151,7 +154,7 @@ export class Writer {
     const passed = new Set<string>();
     for (;;) {
       const problems = [...failed];
-      if (this.#step(host, passed, problems) === undefined) return this.#settle(host, problems);
+      if (this.#step(host, passed, problems) === undefined) return this.#settle(host, problems, failed);
       await this.#rate.turn(signal).catch(() => undefined);
       if (signal.aborted) return;
       if (!this.#options.mayWrite()) return this.#queue.add(host, SHORTEST_MS);
@@ -241,11 +244,15 @@ export class Writer {
     this.#rest = Math.min(LONGEST_REST_MS, this.#rest * 1.5);
   }
 
-  #settle(host: string, problems: readonly Problem[]): void {
+  /** @param failed those of the problems that the API server made */
+  #settle(host: string, problems: readonly Problem[], failed: readonly Problem[]): void {
     const isNews = problems.some((problem) => !this.#problems.get(host)?.includes(problem));
     const [first] = problems;
-    if (first === undefined) this.#problems.delete(host);
-    else {
+    if (first === undefined) {
+      this.#problems.delete(host);
+      // Done with for good.
+      if (!this.#wanted.has(host) && this.#ledger.ofHost(host).length === 0) this.#known.delete(host);
+    } else {
       if (isNews)
         this.#options.log[this.#problems.size === 0 ? 'warn' : 'debug'](
           { object: first.object, kind: first.kind, reason: first.reason },
@@ -253,7 +260,9 @@ export class Writer {
         );
       this.#problems.set(host, problems);
     }
-    if (problems.some(({ kind }) => kind === 'failed')) this.#queue.add(host, Math.max(SHORTEST_MS, this.#delay(host)));
+    // An API server that has just started refuses for a while what it will take.
+    const [isFailed, isRefused] = [failed.some(isOf('failed')), failed.some(isOf('refused'))];
+    if (isFailed || isRefused) this.#queue.add(host, this.#delay(host, isFailed ? LONGEST_MS : this.#options.resync));
   }
 
   #problem(host: string, object: string, { kind, reason }: Pick<Problem, 'kind' | 'reason'>): Problem {
@@ -261,11 +270,11 @@ export class Writer {
     return known ?? { object, host, kind, reason, since: Date.now() };
   }
 
-  /** ms until a host's next try: none at first, then longer each time. */
-  #delay(host: string): number {
+  /** ms until a host's next try; longer each time. */
+  #delay(host: string, longest: number): number {
     const tries = this.#tries.get(host) ?? 0;
     this.#tries.set(host, tries + 1);
-    return tries === 0 ? 0 : Math.min(LONGEST_MS, SHORTEST_MS * 2 ** (tries - 1));
+    return Math.min(longest, SHORTEST_MS * 2 ** tries);
   }
 
   #awaitComplete(): void {
@@ -275,4 +284,8 @@ export class Writer {
       else if (!this.#signal.aborted) this.#awaitComplete();
     }, COMPLETE_POLL_MS);
   }
+}
+
+function isOf(kind: Problem['kind']) {
+  return (problem: Problem): boolean => problem.kind === kind;
 }

@@ -41,9 +41,9 @@ describe('Kubernetes sink', () => {
     for (const id of (await cluster.entries()).keys()) await cluster.delete(id);
   });
 
-  const start = (services: ServicesFile, more: object = {}, config: object = {}): Replica => {
+  const start = async (services: ServicesFile, more: object = {}, config: object = {}): Promise<Replica> => {
     const keys = { kubeconfig: cluster.kubeconfig(), fieldManager: `pontoon-${count}`, rate: 1_000, ...more };
-    const replica = Replica.start(services, keys, config);
+    const replica = await Replica.start(services, keys, config);
     running.push(replica);
     return replica;
   };
@@ -52,7 +52,7 @@ describe('Kubernetes sink', () => {
 
   it('writes objects that a sidecar gets from istiod, follows changes, and deletes what is gone after its grace', async () => {
     const services = new ServicesFile({ 'a.test': ['10.0.0.1:8080'], 'b.test': ['10.0.0.2:8080'] });
-    const replica = start(services);
+    const replica = await start(services);
     await replica.settled(2);
     const entry = (await cluster.entries()).get('pontoon/a.test');
     expect(entry?.metadata.labels).to.include({
@@ -80,7 +80,7 @@ describe('Kubernetes sink', () => {
   });
 
   it("keeps our virtual addresses although istiod's own allocation is on", async () => {
-    const replica = start(new ServicesFile({ 'vip.test': ['10.0.0.1:8080'] }));
+    const replica = await start(new ServicesFile({ 'vip.test': ['10.0.0.1:8080'] }));
     await replica.settled(1);
     await sidecar?.has('vip.test', 80, ['10.0.0.1:8080']);
     // Time for the allocation, which takes part as one that leads.
@@ -93,7 +93,7 @@ describe('Kubernetes sink', () => {
   });
 
   it('repairs what somebody deleted or emptied by hand', async () => {
-    const replica = start(new ServicesFile({ 'a.test': ['10.0.0.1:8080'] }));
+    const replica = await start(new ServicesFile({ 'a.test': ['10.0.0.1:8080'] }));
     await replica.settled(1);
     await cluster.delete('pontoon/a.test');
     await cluster.has('pontoon/a.test', ['10.0.0.1']);
@@ -114,7 +114,7 @@ describe('Kubernetes sink', () => {
     await cluster.applyAs('helm', 'pontoon/a.test', foreign);
     await cluster.applyAs('kubectl', 'pontoon/mine.test', { spec: { ...foreign.spec, hosts: ['mine.test'] } });
     const before = await cluster.versions();
-    const replica = start(new ServicesFile({ 'a.test': ['10.0.0.1:8080'] }));
+    const replica = await start(new ServicesFile({ 'a.test': ['10.0.0.1:8080'] }));
     const { problems, others } = await replica.settled(0);
     expect(others).to.equal(2);
     expect(problems.map(({ object, kind }) => [object, kind])).to.deep.equal([['pontoon/a.test', 'foreign']]);
@@ -127,10 +127,10 @@ describe('Kubernetes sink', () => {
   });
 
   it('does not touch the objects of another Pontoon', async () => {
-    const one = start(new ServicesFile({ 'a.test': ['10.0.0.1:8080'] }));
+    const one = await start(new ServicesFile({ 'a.test': ['10.0.0.1:8080'] }));
     await one.settled(1);
     const before = await cluster.versions();
-    const two = start(new ServicesFile({ 'a.test': ['10.0.0.2:8080'] }), { fieldManager: 'another' });
+    const two = await start(new ServicesFile({ 'a.test': ['10.0.0.2:8080'] }), { fieldManager: 'another' });
     const { problems } = await two.settled(0);
     expect(problems[0]?.reason).to.include(`pontoon-${count}`);
     expect(await cluster.versions()).to.equal(before);
@@ -138,7 +138,7 @@ describe('Kubernetes sink', () => {
 
   it('shows fields that another manager holds, and forces nothing', async () => {
     const services = new ServicesFile({ 'a.test': ['10.0.0.1:8080'], 'b.test': ['10.0.0.1:8080'] });
-    const replica = start(services);
+    const replica = await start(services);
     await replica.settled(2);
     await cluster.applyAs('gitops', 'pontoon/a.test', {
       spec: { hosts: ['a.test'], endpoints: [{ address: '10.9.9.9' }] },
@@ -156,13 +156,13 @@ describe('Kubernetes sink', () => {
 
   it('writes nothing after a crash when nothing has changed, and deletes only once all registries are read', async () => {
     const services = new ServicesFile(names('s', 50));
-    const first = start(services);
+    const first = await start(services);
     await first.settled(50);
     await first.kill();
     const before = await cluster.versions();
     services.write(names('s', 49));
     const late = new ServicesFile();
-    const second = start(
+    const second = await start(
       services,
       {},
       { registries: [{ name: 'late', type: 'file', path: late.path, required: false }] },
@@ -179,33 +179,26 @@ describe('Kubernetes sink', () => {
 
   it('moves an object to another namespace without a gap, and says which namespace is missing', async () => {
     const services = new ServicesFile({ 'a.test': ['10.0.0.1:8080'] });
-    const first = start(services);
+    const first = await start(services);
     await first.settled(1);
     await first.kill();
-    const second = start(services, {}, { istio: istio({ namespace: 'nowhere' }) });
+    const second = await start(services, {}, { istio: { namespace: 'nowhere' } });
     const { problems } = await second.settled(1);
     expect(problems.map(({ object, kind }) => [object, kind])).to.deep.equal([['nowhere/a.test', 'refused']]);
     expect(problems[0]?.reason).to.include('namespaces "nowhere" not found').and.include('create that namespace');
     // What was there serves on.
     await cluster.has('pontoon/a.test', ['10.0.0.1']);
     await second.kill();
-    const third = start(services, {}, { istio: istio({ namespace: 'shop' }) });
+    const third = await start(services, {}, { istio: { namespace: 'shop' } });
     await third.settled(1);
     expect([...(await cluster.entries()).keys()]).to.deep.equal(['shop/a.test']);
-  });
-
-  const istio = (more: object) => ({
-    grace: '1s',
-    xds: [],
-    kubernetes: { kubeconfig: cluster.kubeconfig(), fieldManager: `pontoon-${count}`, rate: 1_000 },
-    ...more,
   });
 
   it('spreads more than 4,096 endpoints over objects that istiod joins, or refuses them', async function () {
     this.timeout(180_000);
     const addresses = Array.from({ length: 5_000 }, (_, index) => `10.7.${index >> 8}.${index & 255}:8080`);
     const services = new ServicesFile({ 'big.test': addresses.slice(0, 100) });
-    const replica = start(services);
+    const replica = await start(services);
     await replica.settled(1);
     services.write({ 'big.test': addresses });
     await replica.settled(2);
@@ -216,7 +209,7 @@ describe('Kubernetes sink', () => {
     ]);
     await until('all at the sidecar', () => sidecar?.endpoints('big.test', 80)?.length === 5_000, 60_000);
     await replica.kill();
-    const refusing = start(services, { oversized: 'refuse' });
+    const refusing = await start(services, { oversized: 'refuse' });
     const { problems, objects } = await refusing.settled();
     expect(problems[0]?.reason).to.include('5000 endpoints').and.include('oversized: split');
     expect(objects, 'what was there serves on').to.equal(2);
@@ -225,7 +218,7 @@ describe('Kubernetes sink', () => {
   it('writes no faster than its rate, and the newest when it comes to it', async () => {
     const services = new ServicesFile(names('r', 100));
     const start0 = performance.now();
-    const replica = start(services, { rate: 40 });
+    const replica = await start(services, { rate: 40 });
     await until('some are written', async () => (await replica.status()).written > 20);
     services.write(Object.fromEntries(Object.keys(names('r', 100)).map((name) => [name, ['10.2.0.2:8080']])));
     await replica.settled(100);
@@ -240,7 +233,7 @@ describe('Kubernetes sink', () => {
   it('goes on when the API server comes back', async function () {
     this.timeout(120_000);
     const services = new ServicesFile({ 'a.test': ['10.0.0.1:8080'] });
-    const replica = start(services);
+    const replica = await start(services);
     await replica.settled(1);
     await cluster.api.kill();
     services.write({ 'a.test': ['10.0.0.2:8080'] });
@@ -253,7 +246,7 @@ describe('Kubernetes sink', () => {
   it('has one writer among replicas, and another when that crashes', async () => {
     const coordination = { type: 'file', directory: serverFolder('election') };
     const services = new ServicesFile({ 'a.test': ['10.0.0.1:8080'] });
-    const replicas = [start(services, {}, { coordination }), start(services, {}, { coordination })];
+    const replicas = await Promise.all([1, 2].map(() => start(services, {}, { coordination })));
     await cluster.has('pontoon/a.test', ['10.0.0.1']);
     const statuses = await Promise.all(replicas.map((replica) => replica.status()));
     expect(statuses.map(({ written }) => written).sort()).to.deep.equal([0, 1]);

@@ -1,12 +1,10 @@
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { endWithThisProcess } from '#test/servers/lifetime.js';
+import type { DoorsReport } from '#admin/report.js';
+import type { KubernetesStatus } from '#sinks/kubernetes/sink.js';
+import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
 import { until } from '#test/servers/probes.js';
 import { serverFolder } from '#test/servers/process.js';
-import type { BridgeStatus } from './bridge.js';
 
 /** Instances as `10.0.0.1:80`. */
 export type Services = Readonly<Record<string, readonly string[]>>;
@@ -36,44 +34,33 @@ export class ServicesFile {
   }
 }
 
-/** A process that makes objects of what registries say. */
+/** A Pontoon that makes objects of what the file says. */
 export class Replica {
-  readonly #child: ChildProcess;
+  readonly #pontoon: Pontoon;
 
-  private constructor(child: ChildProcess) {
-    this.#child = child;
+  private constructor(pontoon: Pontoon) {
+    this.#pontoon = pontoon;
   }
 
-  /** @param config over one whose only registry is the file */
-  static start(services: ServicesFile, kubernetes: object, config: object = {}): Replica {
-    const { registries = [], ...rest } = config as { readonly registries?: readonly object[] };
-    const file = join(serverFolder('bridge'), 'pontoon.yaml');
-    const whole = {
+  /** @param config further registries, and other keys */
+  static async start(services: ServicesFile, kubernetes: object, config: ReplicaConfig = {}): Promise<Replica> {
+    const { registries = [], istio = {}, ...rest } = config;
+    const pontoon = await startPontoon({
       registries: [{ name: 'services', type: 'file', path: services.path }, ...registries],
-      istio: { grace: '1s', xds: [], kubernetes },
+      istio: { grace: '1s', kubernetes, ...istio },
       ...rest,
-    };
-    writeFileSync(file, JSON.stringify(whole));
-    const program = fileURLToPath(new URL('./bridge.js', import.meta.url));
-    const child = fork(program, [file], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
-    endWithThisProcess(child, 'SIGKILL');
-    child.on('error', () => undefined);
-    return new Replica(child);
+    });
+    return new Replica(pontoon);
   }
 
-  get pid(): number {
-    return this.#child.pid ?? 0;
-  }
-
-  async status(): Promise<BridgeStatus> {
-    const answer = once(this.#child, 'message');
-    this.#child.send('status');
-    return (await answer)[0] as BridgeStatus;
+  async status(): Promise<KubernetesStatus> {
+    const { kubernetes } = (await this.#pontoon.get('/api/v1/doors')) as DoorsReport;
+    return kubernetes as KubernetesStatus;
   }
 
   /** Waits until all that is to be written has been. @returns the status then */
-  async settled(objects?: number): Promise<BridgeStatus> {
-    let last: BridgeStatus | undefined;
+  async settled(objects?: number): Promise<KubernetesStatus> {
+    let last: KubernetesStatus | undefined;
     const isSettled = async () => {
       last = await this.status();
       return last.state === 'writing' && last.pending === 0 && (objects === undefined || last.objects === objects);
@@ -81,14 +68,17 @@ export class Replica {
     await until(`${objects ?? 'all'} objects settled`, isSettled, 90_000).catch((error: Error) => {
       throw new Error(`${error.message}; ${JSON.stringify({ ...last, problems: last?.problems.slice(0, 3) })}`);
     });
-    return last as BridgeStatus;
+    return last as KubernetesStatus;
   }
 
   /** SIGKILL, as a crash. */
-  async kill(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const gone = once(this.#child, 'exit');
-    this.#child.kill('SIGKILL');
-    await gone;
+  kill(): Promise<void> {
+    return this.#pontoon.kill();
   }
+}
+
+interface ReplicaConfig {
+  readonly registries?: readonly object[];
+  readonly istio?: object;
+  readonly coordination?: object;
 }
