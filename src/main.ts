@@ -7,6 +7,7 @@ import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { isSame } from '#config/fields.js';
 import type { Config } from '#config/schema.js';
 import { openCoordination } from '#coordination/coordination.js';
+import { Names } from '#dns/names.js';
 import { Projection } from '#istio/projection.js';
 import { JournalFile } from '#journal/file.js';
 import { Journal } from '#journal/journal.js';
@@ -16,6 +17,7 @@ import { Guarding } from './guarding.js';
 import { Keeping } from './keeping.js';
 import { catalogSettings, Registries, type SourceChanges } from './registries.js';
 import { checkReloadable } from './reloadable.js';
+import { Serving } from './serving.js';
 
 /** A running bridge. */
 export interface Pontoon {
@@ -40,14 +42,14 @@ export interface Pontoon {
 export async function startPontoon(config: Config, log: Logger, reread = (): Config => config): Promise<Pontoon> {
   const { istio, state } = config;
   let current = config;
-  let isReady = false;
   if (state.directory !== undefined) prepare(state.directory, log);
   const vips = new VipAllocator(istio.vip === 'off' ? [] : parseRanges(istio.vip.ranges));
-  const known = () => (isReady ? registries.known() : undefined);
+  const known = () => (serving.isWaiting ? undefined : registries.known());
   const keeping = new Keeping(state, known, log);
   const remembered = await keeping.remembered();
   const catalog = new Catalog(catalogSettings(config), vips, remembered);
   const projection = new Projection(catalog);
+  const names = new Names(projection, catalog, { ...istio.dns, takes: () => true });
   const file = state.directory === undefined ? undefined : new JournalFile(state.directory, log);
   const journal = new Journal(catalog, file);
   const registries = new Registries(catalog, log, (registry, source) =>
@@ -57,18 +59,15 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     ({ listen, shards, tls, maxStreams }) =>
       new XdsListener(projection, { ...listen, shards, tls, limits: { maxStreams }, log }),
   );
+  const serving = new Serving(listeners);
   const awaited = (): string[] => {
-    // With something from before the start, no set is the first.
-    if (isReady || catalog.views().some(({ isRestored }) => isRestored)) return [];
-    const there = new Set(catalog.views().flatMap((view) => (view.complete ? [view.registry] : [])));
+    if (!serving.isWaiting) return [];
     return current.registries
-      .filter(({ name, required }) => required && !there.has(name) && !guarding.isWaived(name))
+      .filter(({ name, required }) => required && !registries.isListed(name) && !guarding.isWaived(name))
       .map(({ name }) => name);
   };
   const checkReady = (): void => {
-    if (isReady || awaited().length > 0) return;
-    isReady = true;
-    for (const listener of listeners) listener.ready();
+    if (serving.isWaiting && awaited().length === 0) serving.complete();
   };
   catalog.on('complete', checkReady);
   const coordination = openCoordination(config.coordination, { log, registries: config.registries });
@@ -79,9 +78,14 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     const refusal = checkReloadable(current, next);
     if (refusal !== undefined) throw new Error(`${refusal}; the configuration stays as it was`);
     const before = current;
+    await serving.open(next.istio.serve);
+    // Closed before anything in them is forgotten.
+    await serving.serve(next.istio.serve);
     current = next;
-    const changes = await registries.apply(next).catch((error: unknown) => {
+    const changes = await registries.apply(next).catch(async (error: unknown) => {
       current = before;
+      await serving.open(before.istio.serve);
+      await serving.serve(before.istio.serve);
       throw error;
     });
     checkReady();
@@ -99,7 +103,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
 
   let admin: Admin | undefined;
   const stop = async (): Promise<void> => {
-    await Promise.all(listeners.map((listener) => listener.close()));
+    await serving.close();
     await registries.stop();
     await keeping.close();
     await admin?.close();
@@ -121,16 +125,20 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     keeping,
     coordination,
     projection,
+    names,
     journal,
     listeners,
     awaited,
     reload: async () => reload(reread()),
   };
   try {
-    for (const listener of listeners) await listener.open();
+    await serving.open(istio.serve);
+    await serving.serve(istio.serve);
     const xds = listeners.flatMap(({ addresses }) => addresses);
     admin = await startAdmin({ parts, log });
     await registries.apply(config, remembered);
+    // With something from before the start, no set is the first; but of other shards that says nothing.
+    if (catalog.views().some(({ isRestored }) => isRestored)) serving.complete(remembered?.serve);
     checkReady();
     guarding.start();
     await keeping.start(catalog);

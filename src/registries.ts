@@ -2,10 +2,12 @@ import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import { adapters } from '#adapters/index.js';
 import type { Catalog, CatalogSettings } from '#catalog/catalog.js';
+import { isServed } from '#catalog/shards.js';
 import type { RegistryView } from '#catalog/view.js';
 import { isSame, nameFilter } from '#config/fields.js';
 import type { Config, RegistryConfig } from '#config/schema.js';
 import { RegistryPolicy } from '#policy/contribution.js';
+import { Foresight } from '#policy/foresight.js';
 import { PolicyList } from '#policy/rules.js';
 import type { Known } from '#snapshot/known.js';
 import type { Adapter, SourceState } from '#sources/contract.js';
@@ -30,6 +32,7 @@ export class Registries {
   readonly #log: Logger;
   readonly #told: (registry: string, state: SourceState) => void;
   readonly #running = new Map<string, Running>();
+  #config: SourcesConfig = { registries: [], policies: [], istio: {} };
   /** When what is known from before the start was saved: ms since 1970. */
   #rememberedAt: number | undefined;
 
@@ -45,6 +48,11 @@ export class Registries {
     return [...this.#running.values()].map(({ supervisor }) => supervisor);
   }
 
+  /** Whether a registry was listed completely by its source as it is configured now. */
+  isListed(registry: string): boolean {
+    return this.#running.get(registry)?.supervisor.isListed ?? false;
+  }
+
   /** Brings what runs in line with a configuration. Sources whose own keys are the same go on, with their connections. @param known from before the start */
   async apply(
     config: Pick<Config, 'registries' | 'policies' | 'networks' | 'istio' | 'guards'>,
@@ -53,7 +61,8 @@ export class Registries {
     const views = this.#catalog.configure(catalogSettings(config), registryPolicies(config));
     const before = new Map(this.#running);
     this.#running.clear();
-    const changes = sourceChanges({ registries: [...before.values()].map(({ config }) => config) }, config);
+    const changes = sourceChanges(this.#config, config);
+    this.#config = config;
     const fresh: Supervisor[] = [];
     for (const [index, registry] of config.registries.entries()) {
       const view = views[index] as RegistryView;
@@ -62,7 +71,7 @@ export class Registries {
         this.#running.set(registry.name, { ...known, config: registry });
         before.delete(registry.name);
       } else {
-        const supervisor = this.#supervisor(registry, view);
+        const supervisor = this.#supervisor(registry, view, config);
         this.#running.set(registry.name, { config: registry, supervisor });
         fresh.push(supervisor);
       }
@@ -74,7 +83,7 @@ export class Registries {
     const sources = new Map(known?.registries.map(({ name, source }) => [name, source]));
     for (const registry of config.registries) {
       const { name } = registry;
-      const isOther = sources.has(name) && sources.get(name) !== fingerprint(registry);
+      const isOther = sources.has(name) && sources.get(name) !== fingerprint(registry, config);
       if (isOther || changes.restarted.includes(name)) this.#catalog.guard(name)?.excuse(true);
     }
     for (const supervisor of fresh) supervisor.start();
@@ -86,11 +95,13 @@ export class Registries {
     const { registries, empty } = this.#catalog.known();
     const source = (name: string): string => {
       const config = this.#running.get(name)?.config;
-      return config === undefined ? '' : fingerprint(config);
+      return config === undefined ? '' : fingerprint(config, this.#config);
     };
     // What nobody has confirmed since the start is as old as it was.
     const isConfirmed = this.#catalog.views().some(({ complete }) => complete);
+    const { serve } = this.#config.istio;
     return {
+      ...(serve === undefined ? {} : { serve }),
       savedAt: isConfirmed ? Date.now() : (this.#rememberedAt ?? Date.now()),
       registries: registries.map((registry) => ({ ...registry, source: source(registry.name) })),
       empty,
@@ -102,11 +113,18 @@ export class Registries {
     await Promise.all(this.supervisors().map((supervisor) => supervisor.stop()));
   }
 
-  #supervisor(registry: RegistryConfig, view: RegistryView): Supervisor {
+  #supervisor(registry: RegistryConfig, view: RegistryView, { policies, istio: { serve } }: SourcesConfig): Supervisor {
     const adapter = adapterOf(registry);
     const log = this.#log.child({ registry: registry.name });
     const includes = nameFilter(registry.include, registry.exclude);
-    const source = adapter.source(registry, { registry: registry.name, log, includes });
+    const foresight =
+      serve && new Foresight({ ...registry, kinds: adapter.kinds }, policies, (host) => isServed(host, serve));
+    const source = adapter.source(registry, {
+      registry: registry.name,
+      log,
+      includes,
+      ...(foresight === undefined ? {} : { mayServe: (service) => foresight.mayServe(service) }),
+    });
     return new Supervisor(source, {
       view,
       staleAfter: registry.staleAfter ?? adapter.staleAfter,
@@ -122,12 +140,17 @@ export function catalogSettings({
   networks,
   guards,
 }: Pick<Config, 'istio' | 'networks' | 'guards'>): CatalogSettings {
-  const { namespace, exportTo, grace } = istio;
-  return { namespace, exportTo, grace, networks, guards };
+  const { namespace, exportTo, grace, serve } = istio;
+  return { namespace, exportTo, grace, networks, guards, serve };
 }
 
+/** What of the configuration decides what sources read. */
+export type SourcesConfig = Pick<Config, 'registries' | 'policies'> & {
+  readonly istio: Pick<Config['istio'], 'serve'>;
+};
+
 /** What another configuration would do to the sources. */
-export function sourceChanges(now: Pick<Config, 'registries'>, next: Pick<Config, 'registries'>): SourceChanges {
+export function sourceChanges(now: SourcesConfig, next: SourcesConfig): SourceChanges {
   const before = new Map(now.registries.map((registry) => [registry.name, registry]));
   const after = new Set(next.registries.map(({ name }) => name));
   return {
@@ -136,7 +159,7 @@ export function sourceChanges(now: Pick<Config, 'registries'>, next: Pick<Config
     restarted: next.registries
       .filter((registry) => {
         const known = before.get(registry.name);
-        return known !== undefined && !isSame(sourceKeys(known), sourceKeys(registry));
+        return known !== undefined && !isSame(sourceKeys(known, now), sourceKeys(registry, next));
       })
       .map(({ name }) => name),
   };
@@ -163,14 +186,17 @@ export function adapterOf(registry: RegistryConfig): Adapter {
 }
 
 /** Tells whether a source reads the same. Secrets are not part of it. */
-function fingerprint(registry: RegistryConfig): string {
+function fingerprint(registry: RegistryConfig, config: SourcesConfig): string {
   return createHash('sha256')
-    .update(JSON.stringify(sourceKeys(registry)))
+    .update(JSON.stringify(sourceKeys(registry, config)))
     .digest('hex')
     .slice(0, 16);
 }
 
 /** What a source sees of its configuration: not what only policies look at. */
-function sourceKeys({ host, namespace, locality, network, required, guarded, ...keys }: RegistryConfig): object {
-  return keys;
+function sourceKeys(registry: RegistryConfig, { policies, istio: { serve } }: SourcesConfig): object {
+  const { host, namespace, locality, network, required, guarded, ...keys } = registry;
+  if (serve === undefined || adapterOf(registry).selective !== true) return keys;
+  const naming = policies.map(({ when, host, aliases }) => ({ when, host, aliases }));
+  return { ...keys, reads: { serve, host, naming: naming.filter(({ host, aliases }) => host ?? aliases) } };
 }

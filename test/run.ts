@@ -32,10 +32,12 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   zookeeper: ['zookeeper', 'dubbo', 'dubbo27', 'springcloud-zookeeper'],
   consul: ['consul'],
   coordination: ['zookeeper', 'consul', 'etcd', 'kube-apiserver'],
+  kubernetes: ['etcd', 'kube-apiserver'],
   eureka: ['eureka', 'springcloud'],
   doctor: ['zookeeper', 'consul', 'istiod', 'libfaketime'],
   file: [],
   snapshot: [],
+  'kubernetes-sink': ['etcd', 'kube-apiserver', 'istio-crds', 'istiod'],
   istio: ['istiod', 'istio-validator', 'envoy'],
 };
 const EVERYTHING = [...new Set([...Object.values(NEEDS).flat(), 'envoy'])];

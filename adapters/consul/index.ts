@@ -8,6 +8,7 @@ export const consul = defineAdapter({
   fields,
   kinds: { consul: { host: '{{ service.name }}.{{ service.metadata.domain }}', nominalWeight: 1, protocol: 'http' } },
   guarded: true,
+  selective: true,
   staleAfter: 90_000,
   source: (config, context) => new ConsulSource(config, context),
 });

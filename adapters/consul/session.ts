@@ -294,6 +294,13 @@ export class ScopeSession {
     const names = decodeNames(list.body);
     if (names.length === 0 && (list.filtered || list.closed))
       throw new Error(`${list.server}: the token may see no service`);
-    return names.filter((name) => name !== 'consul' && this.#options.context.includes(name));
+    return names.filter((name) => name !== 'consul' && this.#isWanted(name));
+  }
+
+  #isWanted(name: string): boolean {
+    const { context, scope } = this.#options;
+    if (!context.includes(name)) return false;
+    const { metadata } = this.#reader;
+    return context.mayServe?.({ ...serviceKey(context.registry, scope, name), kind: 'consul', metadata }) ?? true;
   }
 }

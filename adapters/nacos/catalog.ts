@@ -1,7 +1,8 @@
-import type { Logger } from 'pino';
 import { nameFilter } from '#config/fields.js';
+import type { Foreseen } from '#policy/foresight.js';
+import type { SourceContext } from '#sources/contract.js';
 import { type GroupedService, groupedName, type HttpApi, isNotToBeHad, type Page, type ServiceName } from './api.js';
-import { dubboName, isRead } from './dubbo-records.js';
+import { type DubboName, dubboName, isRead } from './dubbo-records.js';
 import type { NacosConfig } from './schema.js';
 
 /** Services per page of a list. */
@@ -11,8 +12,7 @@ export type ServicesOfGroup = HttpApi['servicesOfGroup'];
 
 export interface CatalogOptions {
   readonly config: NacosConfig;
-  readonly includes: (serviceName: string) => boolean;
-  readonly log: Logger;
+  readonly context: Pick<SourceContext, 'includes' | 'mayServe' | 'log'>;
   readonly api: HttpApi;
   /** Asks for a page of one group's services, where groups are listed by exact name. */
   readonly servicesOfGroup: ServicesOfGroup;
@@ -59,11 +59,15 @@ export class Catalog {
   }
 
   /** Whether a service of a wanted namespace is wanted itself. */
-  isWanted({ group, name }: GroupedService): boolean {
-    const { config, includes } = this.#options;
+  isWanted({ namespace, group, name }: GroupedService & Partial<ServiceName>): boolean {
+    const { config, context } = this.#options;
     const dubbo = dubboName(name);
     if (dubbo !== undefined && (config.dubbo === undefined || !isRead(dubbo))) return false;
-    return this.#isWantedGroup(group) && includes(dubbo?.service.interface ?? name);
+    if (!this.#isWantedGroup(group) || !context.includes(dubbo?.service.interface ?? name)) return false;
+    if (dubbo !== undefined) return context.mayServe?.(foreseen(namespace, dubbo)) ?? true;
+    // It may be a Dubbo application, whose interfaces have hosts of their own.
+    if (config.dubbo !== undefined) return true;
+    return context.mayServe?.({ kind: 'nacos', namespace, group, name, version: '' }) ?? true;
   }
 
   /** Ids of the namespaces of the last complete list. */
@@ -93,7 +97,7 @@ export class Catalog {
 
   /** `certain`: the servers know it. Nacos serves instances of namespaces that it does not list, so that those may be right, too. */
   async #namespaces(signal: AbortSignal): Promise<{ readonly id: string; readonly certain: boolean }[]> {
-    const { config, api, log } = this.#options;
+    const { config, api, context } = this.#options;
     const all = config.namespaces.includes('*');
     const isKnown = (wanted: string) => wanted === 'public' || this.#ids.has(wanted);
     if (all || !config.namespaces.every(isKnown)) {
@@ -106,12 +110,19 @@ export class Catalog {
         }
       } catch (error) {
         if (all || !isNotToBeHad(error)) throw error;
-        log.debug({ err: error }, 'namespaces cannot be listed and are taken as ids');
+        context.log.debug({ err: error }, 'namespaces cannot be listed and are taken as ids');
       }
     }
     const ids = new Map(config.namespaces.map((wanted) => [this.#ids.get(wanted) ?? wanted, isKnown(wanted)]));
     return [...ids].map(([id, certain]) => ({ id, certain }));
   }
+}
+
+/** Consumers are read with every group and version that they may call. */
+function foreseen(namespace: string | undefined, { category, service }: DubboName): Foreseen {
+  const { interface: name, group, version } = service;
+  const known = { kind: 'dubbo', namespace, name };
+  return category === 'providers' ? { ...known, group, version } : known;
 }
 
 /** Reads page after page. A list that changes meanwhile does not add up and is read again, a few times. */

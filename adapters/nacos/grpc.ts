@@ -101,8 +101,7 @@ class GrpcClient implements NacosClient {
     this.#api = new HttpApi({ ...config, servers: [server, ...config.servers.filter((other) => other !== server)] });
     this.#catalog = new Catalog({
       config,
-      includes: context.includes,
-      log: context.log,
+      context,
       api: this.#api,
       servicesOfGroup: (namespace, group, pageNo, pageSize) =>
         this.#servicesOfGroup(namespace, group, pageNo, pageSize),

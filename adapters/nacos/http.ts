@@ -42,8 +42,7 @@ class HttpClient implements NacosClient {
     this.#api = new HttpApi(config);
     this.#catalog = new Catalog({
       config,
-      includes: context.includes,
-      log: context.log,
+      context,
       api: this.#api,
       servicesOfGroup: (...page) => this.#api.servicesOfGroup(...page),
     });
@@ -134,7 +133,7 @@ class HttpClient implements NacosClient {
         for (let pageNo = 1, last = false; !last; pageNo++) {
           const page = await this.#api.overview(namespace, pageNo, pageSize, this.#signal);
           for (const { digest, ...service } of page)
-            if (this.#catalog.isWanted(service)) found.set(idOf({ namespace, ...service }), digest);
+            if (this.#catalog.isWanted({ namespace, ...service })) found.set(idOf({ namespace, ...service }), digest);
           last = page.length < pageSize;
         }
       return found;

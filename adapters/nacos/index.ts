@@ -20,6 +20,7 @@ export const nacos = defineAdapter({
     dubbo: dubboKind,
   },
   guarded: true,
+  selective: true,
   staleAfter: 60_000,
   source: (config, context) =>
     new NacosSource({

@@ -12,6 +12,7 @@ export const zookeeper = defineAdapter({
     'spring-cloud': { host: '{{ service.name }}.zookeeper', nominalWeight: 1, protocol: 'http' },
   },
   guarded: true,
+  selective: true,
   staleAfter: 60_000,
   source: (config, context) => new ZooKeeperSource(config, context),
 });

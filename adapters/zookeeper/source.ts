@@ -7,7 +7,7 @@ import { Following } from './follow.js';
 import { Instances } from './instances.js';
 import { PersistentNodes } from './persistent.js';
 import { Reader } from './reader.js';
-import type { Register, RegisterListener } from './register.js';
+import { namespaceOf, type Register, type RegisterListener } from './register.js';
 import type { ZooKeeperConfig } from './schema.js';
 import { sessionOptions } from './session.js';
 import { SpringRegister } from './springregister.js';
@@ -82,7 +82,7 @@ export class ZooKeeperSource implements Source {
   /** One for each root of Dubbo, and one for Spring Cloud. */
   #registers(following: Following, persistent: PersistentNodes | undefined, listener: RegisterListener): Register[] {
     const { dubbo, applications, springCloud } = this.#config;
-    const { registry, includes, log } = this.#context;
+    const { registry, includes, mayServe, log } = this.#context;
     const why = cause('first listing');
     const folders = new Map<string, Instances>();
     const instancesAt = (root: string) => {
@@ -98,8 +98,11 @@ export class ZooKeeperSource implements Source {
     const registers: Register[] = roots.map((root) => {
       const instances = applications && root === home ? instancesAt(applications.root) : undefined;
       const options = { registry, root, metadata: root === home ? metadata : root, interfaces: dubbo !== undefined };
+      // Group and version are in the znodes below the interface's.
+      const isWanted = (name: string) =>
+        includes(name) && (mayServe?.({ kind: 'dubbo', namespace: namespaceOf(root), name }) ?? true);
       return new DubboRegister(
-        { ...options, instances, includes, persistent, retry: this.#pauses.unreadable, log },
+        { ...options, instances, includes: isWanted, persistent, retry: this.#pauses.unreadable, log },
         following,
         why,
         listener,

@@ -6,7 +6,6 @@ import zookeeper from 'node-zookeeper-client';
 import type { ListenerStatus } from '#sinks/xds/server.js';
 import { type Istiod, startIstiod } from '#test/servers/istiod.js';
 import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
-import { freePorts } from '#test/servers/ports.js';
 import { httpOk, until } from '#test/servers/probes.js';
 import { type Server, serverFolder } from '#test/servers/process.js';
 import { startZookeeper } from '#test/servers/zookeeper.js';
@@ -95,16 +94,15 @@ function remove(path: string): Promise<void> {
 }
 
 async function measure(shards: number): Promise<Row> {
-  const port = await freePorts(Array.from({ length: shards }, (_, shard) => shard));
   const pontoon = await startPontoon({
     registries: [
       { name: 'zk', type: 'zookeeper', servers: [server.connectString] },
       { name: 'files', type: 'file', path: folder },
     ],
-    istio: { xds: [{ listen: `127.0.0.1:${port}`, shards }] },
+    listener: { shards },
   });
   await until('Pontoon to have all', () => httpOk(`${pontoon.url}/readyz`), 120_000, 50);
-  const configSources = Array.from({ length: shards }, (_, shard) => `xds://127.0.0.1:${port + shard}`);
+  const configSources = Array.from({ length: shards }, (_, shard) => `xds://127.0.0.1:${pontoon.xdsPort + shard}`);
   const start = performance.now();
   const istiod = await startIstiod({ configSources });
   const ready = (performance.now() - start) / 1000;

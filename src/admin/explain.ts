@@ -135,6 +135,8 @@ function meshSteps(parts: Parts, id: string): Step[] {
   const contribution = catalog.contribution(id);
   if (contribution === undefined) return steps;
   for (const host of [contribution.host, ...contribution.aliases]) {
+    const elsewhere = catalog.elsewhereText(host);
+    if (elsewhere !== undefined) steps.push({ step: 'merge', result: 'not in the mesh here', rule: elsewhere });
     const service = catalog.services.get(host);
     if (service === undefined || !service.origins.some((key) => serviceId(key) === id)) continue;
     steps.push(mergeStep(service, host));
@@ -174,7 +176,10 @@ function outcome(
   instance: Instance,
 ): string {
   const no = (reason: string): string => `gets no traffic: ${reason}`;
+  if (catalog.isWorkload(serviceId(key))) return podOutcome(catalog.servicesAt(instance.address));
   const service = host === undefined ? undefined : catalog.services.get(host);
+  const elsewhere = host === undefined ? undefined : catalog.elsewhereText(host);
+  if (elsewhere !== undefined) return `in another Pontoon's hands: ${elsewhere}`;
   if (service === undefined) return no('its service is not in the mesh');
   if (!service.origins.some((origin) => serviceId(origin) === serviceId(key)))
     return no(`another service holds ${host}`);
@@ -190,6 +195,12 @@ function outcome(
   if (endpoint === undefined) return no(`registries before ${key.registry} have enough endpoints of ${host}`);
   const way = endpoint.address === instance.address ? '' : ` through the gateway ${endpoint.address}`;
   return `endpoint of ${host}${way}`;
+}
+
+/** @param services ids of those that have an endpoint where the pod is */
+function podOutcome(services: readonly string[]): string {
+  if (services.length === 0) return 'no service has an endpoint at its address';
+  return `what it says goes for the endpoints of ${services.join(', ')}`;
 }
 
 /** What the journal knows of an instance or a host that is there no more; the newest first. */
@@ -216,6 +227,8 @@ function registryRemarks(parts: Parts, wanted: string, found: number): string[] 
   remarks.push('no registry holds it', ...lastChanges(parts, wanted));
   for (const { registry, state, error } of supervisors.map((supervisor) => supervisor.status()))
     if (state !== 'live') remarks.push(`${registry} is ${state}${error === undefined ? '' : `: ${error}`}`);
+  const elsewhere = catalog.elsewhereText(wanted);
+  if (elsewhere !== undefined) remarks.push(`if it is a host: ${elsewhere}`);
   for (const { name, include, exclude } of config.registries)
     if (include !== undefined || exclude !== undefined)
       remarks.push(

@@ -41,7 +41,8 @@ export function plan(parts: Parts, next: Config): Plan {
       const after = shadow.services.get(host);
       const change = hostEntry(before, after, () => 'by this configuration');
       if (change === undefined) continue;
-      const text = after === undefined ? 'removed: emptied at once, deleted after its grace' : change.text;
+      const removed = shadow.elsewhereText(host) ?? 'removed: emptied at once, deleted after its grace';
+      const text = after === undefined ? removed : change.text;
       hosts.push({ host, text, endpoints: change.endpoints, push: pushOf(before, after) });
     }
     const known = new Set([...catalog.rejected(), ...catalog.dropped()].map(({ id, reason }) => `${id} ${reason}`));

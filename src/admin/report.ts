@@ -2,6 +2,7 @@ import type { Catalog, RejectedService } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
 import type { Config } from '#config/schema.js';
 import type { Coordination } from '#coordination/contract.js';
+import type { Names } from '#dns/names.js';
 import type { Projection } from '#istio/projection.js';
 import type { MeshScope } from '#istio/scope.js';
 import type { Journal } from '#journal/journal.js';
@@ -24,6 +25,7 @@ export interface Parts {
   readonly keeping: Keeping;
   readonly coordination: Coordination;
   readonly projection: Projection;
+  readonly names: Names;
   readonly journal: Journal;
   readonly supervisors: readonly Supervisor[];
   readonly listeners: readonly XdsListener[];
@@ -63,6 +65,8 @@ export interface RegistryReport extends SourceStatus {
   readonly restored: boolean;
   /** As the registry says: what is held is not among them. */
   readonly services: number;
+  /** Pods that it describes, which are no services. */
+  readonly pods: number;
   readonly instances: number;
   /** Records that could not be used. */
   readonly rejected: number;
@@ -72,6 +76,8 @@ export interface RegistryReport extends SourceStatus {
   readonly held: number;
   /** Services that the configuration leaves out. */
   readonly dropped: number;
+  /** Services of which no host falls into a shard that is served here: other Pontoons have them. What need not be read is not among them. */
+  readonly elsewhere: number;
   /** What people should know of records that are in use, and rules. */
   readonly notes: number;
 }
@@ -84,7 +90,8 @@ export function registryReports(parts: Parts): RegistryReport[] {
     const registry = config.registries[index];
     const view = catalog.view(status.registry);
     const services = [...(view?.services.values() ?? [])];
-    const said = [...(view?.said.values() ?? [])];
+    const all = [...(view?.said.values() ?? [])];
+    const said = all.filter(({ key }) => !catalog.isWorkload(serviceId(key)));
     return {
       ...status,
       type: registry?.type ?? '',
@@ -92,11 +99,13 @@ export function registryReports(parts: Parts): RegistryReport[] {
       complete: view?.complete ?? false,
       restored: (view?.isRestored ?? false) && !view?.complete,
       services: said.length,
+      pods: all.length - said.length,
       instances: said.reduce((sum, { instances }) => sum + instances.length, 0),
       rejected: view === undefined ? 0 : rejectedRecords(parts, view).length,
       leftOut: services.reduce((sum, { key }) => sum + (catalog.contribution(serviceId(key))?.leftOut.length ?? 0), 0),
       held: catalog.guard(status.registry)?.held ?? 0,
       dropped: catalog.dropped().filter(({ registry }) => registry === status.registry).length,
+      elsewhere: catalog.elsewhere().filter(({ registry }) => registry === status.registry).length,
       notes: services.reduce((sum, { notes = [] }) => sum + notes.length, 0),
     };
   });
@@ -146,6 +155,8 @@ export interface RegistryServiceSummary {
   readonly key: ServiceKey;
   /** Undefined if it is in no mesh service: among the rejected records is why. */
   readonly host: string | undefined;
+  /** Whether the host is in the mesh by another Pontoon: it falls into a shard that is not served here. */
+  readonly elsewhere: boolean;
   /** The ports of the host. */
   readonly ports: readonly MeshPort[];
   readonly instances: number;
@@ -159,6 +170,7 @@ export interface RegistryServiceSummary {
 export function registryServices({ catalog }: Parts, view: RegistryView): RegistryServiceSummary[] {
   const homeless = new Set(rejectedServices(catalog, view.registry).map(({ id }) => id));
   return [...view.services]
+    .filter(([id]) => !catalog.isWorkload(id))
     .sort(([a], [b]) => compareText(a, b))
     .map(([id, { key, instances }]) => {
       const contribution = homeless.has(id) ? undefined : catalog.contribution(id);
@@ -167,6 +179,7 @@ export function registryServices({ catalog }: Parts, view: RegistryView): Regist
       return {
         key,
         host: contribution?.host,
+        elsewhere: contribution !== undefined && catalog.elsewhereText(contribution.host) !== undefined,
         ports: catalog.services.get(contribution?.host ?? '')?.ports ?? [],
         instances: instances.length,
         serving: contribution?.endpoints.length ?? 0,

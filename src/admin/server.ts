@@ -8,6 +8,7 @@ import { reasonOf } from '#model/reason.js';
 import { explain } from './explain.js';
 import { guardsReport } from './guards.js';
 import { Metrics } from './metrics.js';
+import { serveNames } from './names.js';
 import { statusPage } from './page.js';
 import { plan } from './plan.js';
 import {
@@ -203,6 +204,7 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
       return reply.code(404).send({ error: `no service has the host "${host}"` });
     return reply.type('application/yaml; charset=utf-8').send(istioYaml(projection.resources(host || undefined)));
   });
+  serveNames(server, parts);
 
   try {
     const url = await server.listen({ host, port });

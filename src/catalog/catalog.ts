@@ -12,8 +12,10 @@ import { Claims, hostsOf } from './claims.js';
 import { Graces } from './graces.js';
 import { type MeshDefaults, merge } from './merge.js';
 import { CatalogRegistry, type Made } from './registry.js';
+import { elsewhereText, isServed, type ServedShards } from './shards.js';
 import type { RegistryView, ViewChange } from './view.js';
 import type { VipAllocator } from './vip.js';
+import { Workloads } from './workloads.js';
 
 /** Which hosts changed, and why: once per registry change, however many services it touched. */
 export interface CatalogChange {
@@ -37,6 +39,8 @@ export interface CatalogSettings extends MeshDefaults {
   readonly grace: number;
   /** Nothing is held, unless given. */
   readonly guards?: GuardSettings | undefined;
+  /** The shards whose hosts are served here; all, unless given. What falls into others is in no mesh service here. */
+  readonly serve?: ServedShards | undefined;
 }
 
 /** A hold of a registry began or ended. */
@@ -87,6 +91,10 @@ export class Catalog extends EventEmitter<{
   readonly #collided = new Map<string, readonly RejectedService[]>();
   /** Services that the configuration leaves out. */
   readonly #dropped = new Map<string, RejectedService>();
+  /** Services that other Pontoons have in the mesh: none of their hosts is served here. */
+  readonly #elsewhere = new Map<string, RejectedService>();
+  /** Undefined while no registry describes any. */
+  #workloads: Workloads | undefined;
   /** Hosts that nobody claims any more, until their grace has run out. */
   readonly #graces = new Graces((host) => this.#forget(host));
   /** Services that change by themselves: registry and when, in ms since 1970. */
@@ -136,7 +144,10 @@ export class Catalog extends EventEmitter<{
       if (isSame) known.delete(name);
     }
     for (const { guard } of known.values()) guard?.close();
-    const touched = new Set<string>();
+    this.#workloads = policies.some(({ hasWorkloads }) => hasWorkloads) ? new Workloads() : undefined;
+    for (const registry of this.#registries.values()) this.#describe(registry, registry.view.services.keys());
+    // Those, too, that nobody claims any more.
+    const touched = new Set([...this.#services.keys()].filter((host) => !this.#isServed(host)));
     for (const registry of new Set([...known.keys(), ...this.#registries.keys()]))
       this.#recompute(registry, this.#idsOf(registry), touched);
     for (const [name, registry] of this.#registries) {
@@ -187,8 +198,18 @@ export class Catalog extends EventEmitter<{
   trace(id: string, trace: ContributionTrace): void {
     for (const { view, policy } of this.#registries.values()) {
       const service = view.services.get(id);
-      if (service !== undefined) policy.contribution(service, lastTick(), trace);
+      if (service !== undefined) policy.contribution(service, lastTick(), this.#workloadsAt, trace);
     }
+  }
+
+  /** Whether what a registry says under this id is no service, but pods. */
+  isWorkload(id: string): boolean {
+    return this.#workloads?.has(id) ?? false;
+  }
+
+  /** The ids of the services that have endpoints at an address; only while a registry describes what runs at addresses. */
+  servicesAt(address: string): readonly string[] {
+    return this.#workloads?.servicesAt(address) ?? [];
   }
 
   /** Services that are in no mesh service: no valid host, or a host that another service of the registry holds. */
@@ -199,6 +220,16 @@ export class Catalog extends EventEmitter<{
   /** Services that the configuration leaves out, with the policy that does. */
   dropped(): RejectedService[] {
     return [...this.#dropped.values()].sort((a, b) => compareText(a.id, b.id));
+  }
+
+  /** Services that are in no mesh service here, since none of their hosts falls into a shard that is served here. */
+  elsewhere(): RejectedService[] {
+    return [...this.#elsewhere.values()].sort((a, b) => compareText(a.id, b.id));
+  }
+
+  /** Why a host is in no mesh service here although a service claims it; undefined if it is served here. */
+  elsewhereText(host: string): string | undefined {
+    return elsewhereText(host, this.#settings.serve);
   }
 
   /** Ends all timers. */
@@ -212,13 +243,45 @@ export class Catalog extends EventEmitter<{
   #apply(change: ViewChange): void {
     const { registry, cause } = change;
     const before = (id: string) => this.#contributions.get(id);
-    const made = this.#registries.get(registry)?.settle(change, before, lastTick());
-    if (made !== undefined) this.#rejoin(registry, [...made.keys()], cause, made);
+    const found = this.#registries.get(registry);
+    if (found === undefined) return;
+    // Pods first: what is said of services in the same breath is joined with them.
+    const addresses = this.#describe(found, change.ids);
+    const made = found.settle(change, before, lastTick());
+    this.#rejoin(registry, [...made.keys()], cause, made, addresses);
   }
 
-  #rejoin(registry: string, ids: readonly string[], cause: Cause, made?: ReadonlyMap<string, Made | undefined>): void {
+  readonly #workloadsAt = (address: string) => this.#workloads?.at(address) ?? [];
+
+  /** Takes over what a registry says of pods, among whatever has these ids. @returns the addresses at which something is another now */
+  #describe(registry: CatalogRegistry, ids: Iterable<string>): string[] {
+    const { view, policy } = registry;
+    const workloads = this.#workloads;
+    if (workloads === undefined || !policy.hasWorkloads) return [];
+    return [...ids].flatMap((id) => {
+      const service = view.said.get(id);
+      const isDescribed = service !== undefined && policy.settings.kinds[service.kind]?.workloads === true;
+      const made = isDescribed ? registry.make(service, lastTick()) : undefined;
+      return workloads.set(id, made !== undefined && 'workloads' in made ? made.workloads : []);
+    });
+  }
+
+  /** @param addresses where other pods are: services that have endpoints there change with them */
+  #rejoin(
+    registry: string,
+    ids: readonly string[],
+    cause: Cause,
+    made?: ReadonlyMap<string, Made | undefined>,
+    addresses: readonly string[] = [],
+  ): void {
     const touched = new Set<string>();
     this.#recompute(registry, ids, touched, made);
+    const joined = new Set(addresses.flatMap((address) => this.servicesAt(address)));
+    for (const name of this.#registries.keys()) {
+      const isAnother = (id: string) => this.#contributions.get(id)?.key.registry === name && !made?.has(id);
+      const others = [...joined].filter(isAnother);
+      if (others.length > 0) this.#recompute(name, others, touched);
+    }
     this.#rebuild(touched, registry, cause);
     this.#awaitTick();
   }
@@ -241,21 +304,19 @@ export class Catalog extends EventEmitter<{
     }
   }
 
-  /** A registry whose changes are taken in while it is in the catalog, and that tells when it is complete for the first time. */
+  /** A registry whose changes are taken in while it is in the catalog, and that tells of each complete listing. */
   #newRegistry(policy: RegistryPolicy): CatalogRegistry {
     const { name, type } = policy.settings;
     const known = this.#known.get(name);
     this.#known.delete(name);
-    let announced = false;
     const isCurrent = (): boolean => this.#registries.get(name) === registry;
     const registry: CatalogRegistry = new CatalogRegistry(policy, this.#settings.guards, {
       listed: (change) => {
         if (!isCurrent()) return;
         this.#apply(change);
-        if (announced || !registry.view.complete) return;
-        announced = true;
-        this.emit('complete', name);
+        if (change.isListing) this.emit('complete', name);
       },
+      workloads: this.#workloadsAt,
       told: (hold, event, text) => this.emit('hold', { registry: name, hold, event, text }),
       changed: (ids, why) => {
         if (!isCurrent()) return;
@@ -274,7 +335,7 @@ export class Catalog extends EventEmitter<{
   #idsOf(registry: string): string[] {
     const ids = new Set(this.#registries.get(registry)?.view.services.keys());
     for (const [id, { key }] of this.#contributions) if (key.registry === registry) ids.add(id);
-    for (const services of [this.#failed, this.#dropped])
+    for (const services of [this.#failed, this.#dropped, this.#elsewhere])
       for (const [id, service] of services) if (service.registry === registry) ids.add(id);
     return [...ids];
   }
@@ -298,9 +359,17 @@ export class Catalog extends EventEmitter<{
 
   /** What a service adds, if anything. @param made what the policies make of it, where that is known already */
   #contribute(name: string, id: string, made?: Made): Contribution | undefined {
+    const before = this.#contributions.get(id);
+    const contribution = this.#made(name, id, made);
+    this.#workloads?.move(id, before?.usable ?? [], contribution?.usable ?? []);
+    return contribution;
+  }
+
+  #made(name: string, id: string, made: Made | undefined): Contribution | undefined {
     this.#contributions.delete(id);
     this.#failed.delete(id);
     this.#dropped.delete(id);
+    this.#elsewhere.delete(id);
     this.#due.delete(id);
     const registry = this.#registries.get(name);
     const service = registry?.view.services.get(id);
@@ -314,23 +383,35 @@ export class Catalog extends EventEmitter<{
       this.#dropped.set(id, { id, registry: name, reason: `left out by ${result.dropped}` });
       return undefined;
     }
+    if ('workloads' in result) return undefined;
     this.#contributions.set(id, result);
+    const reason = [...hostsOf(result)].some((host) => this.#isServed(host))
+      ? undefined
+      : this.elsewhereText(result.host);
+    if (reason !== undefined) this.#elsewhere.set(id, { id, registry: name, reason });
     if (result.until !== undefined) this.#due.set(id, { registry: name, at: result.until });
     return result;
   }
 
   #rebuild(touched: ReadonlySet<string>, registry: string, cause: Cause): void {
     if (touched.size === 0) return;
-    const added = [...touched].filter((host) => !this.#services.has(host) && this.#claims.has(host));
-    const hosts = new Set([...touched, ...this.#vips.change(added, [])]);
-    this.#change(hosts, registry, cause);
+    const served = [...touched].filter((host) => this.#isServed(host));
+    const added = served.filter((host) => {
+      const known = this.#services.get(host);
+      const isNew = known === undefined || known.native;
+      // The mesh has addresses of its own for what it knows by itself.
+      return isNew && this.#claims.has(host) && !this.#claims.isNative(host);
+    });
+    const left = [...touched].filter((host) => this.#services.has(host) && !this.#isServed(host));
+    const hosts = new Set([...served, ...left, ...this.#vips.change(added, left)]);
+    if (hosts.size > 0) this.#change(hosts, registry, cause);
   }
 
   /** @param forgotten is not to be built anew */
   #change(hosts: ReadonlySet<string>, registry: string, cause: Cause, forgotten?: string): void {
     const before = new Map([...hosts].map((host) => [host, this.#services.get(host)]));
     for (const host of hosts)
-      if (host === forgotten) this.#services.delete(host);
+      if (host === forgotten || !this.#isServed(host)) this.#drop(host);
       else this.#rebuildHost(host);
     this.emit('change', { hosts, before, registry, cause });
   }
@@ -356,6 +437,17 @@ export class Catalog extends EventEmitter<{
     }
   }
 
+  #isServed(host: string): boolean {
+    return isServed(host, this.#settings.serve);
+  }
+
+  /** At once: its grace is over, or it is another Pontoon's. */
+  #drop(host: string): void {
+    this.#graces.cancel(host);
+    this.#collided.delete(host);
+    this.#services.delete(host);
+  }
+
   #holders(host: string): readonly Contribution[] {
     const { holders, losers } = this.#claims.settle(host, this.#registries.keys());
     if (losers.length === 0) this.#collided.delete(host);
@@ -370,7 +462,7 @@ export class Catalog extends EventEmitter<{
   /** Services that were gone before the start, and whose grace goes on. */
   #restoreLeaving(): void {
     const leaving = this.#leaving.filter(
-      ({ service: { host }, left }) => left !== undefined && !this.#services.has(host),
+      ({ service: { host }, left }) => left !== undefined && !this.#services.has(host) && this.#isServed(host),
     );
     this.#leaving = [];
     for (const { service, left = 0 } of leaving) {

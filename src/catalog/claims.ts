@@ -15,6 +15,15 @@ export class Claims {
     return this.#byHost.has(host);
   }
 
+  /** Whether the mesh knows the host by itself. */
+  isNative(host: string): boolean {
+    for (const id of this.#byHost.get(host) ?? []) {
+      const wanting = this.#contribution(id);
+      if (wanting?.native && wanting.host === host) return true;
+    }
+    return false;
+  }
+
   /** A service wants other hosts than before. */
   move(id: string, before: ReadonlySet<string>, after: ReadonlySet<string>): void {
     for (const host of before) if (!after.has(host)) this.#remove(host, id);

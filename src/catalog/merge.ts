@@ -36,8 +36,10 @@ export function merge(
     exportTo: first(contributions, 'exportTo') ?? defaults.exportTo,
     location: first(contributions, 'location') ?? 'internal',
     revision: first(contributions, 'revision'),
-    vips,
+    vips: contributions.some(({ native }) => native) ? [] : vips,
     ports: numbered,
+    identities: identities(merged, known),
+    native: contributions.some(({ native }) => native),
     ...shape(numbered, merged, known),
     endpoints: merged,
     unreachable: reached.unreachable,
@@ -73,6 +75,12 @@ function shape(
     resolution: endpoints.some(({ address }) => addressKind(address) === 'dns') ? 'dns' : 'static',
     uniform: endpoints.every((endpoint) => ports.every(({ name }) => name in endpoint.ports)),
   };
+}
+
+/** An emptied service keeps them, too: other identities are a full push. */
+function identities(endpoints: readonly Endpoint[], known: MeshService | undefined): readonly string[] {
+  if (endpoints.length === 0) return known?.identities ?? [];
+  return [...new Set(endpoints.flatMap(({ identity }) => identity ?? []))].sort(compareText);
 }
 
 /** An endpoint that several registries know is one: the first registry describes it, and all are its origins. */

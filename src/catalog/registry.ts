@@ -2,16 +2,19 @@ import type { GuardSettings } from '#guard/counts.js';
 import { Guard, type GuardOutput } from '#guard/guard.js';
 import { withHeld } from '#guard/hold.js';
 import { type Instance, instancePlace, type RegistryService } from '#model/service.js';
-import type { Contribution, LeftOut, RegistryPolicy } from '#policy/contribution.js';
+import type { Contribution, Described, LeftOut, RegistryPolicy } from '#policy/contribution.js';
+import type { WorkloadsAt } from '#policy/workload.js';
 import type { KnownRegistry } from '#snapshot/known.js';
 import { RegistryView, type ViewChange } from './view.js';
 
 /** What the policies make of a service, or why they can't. */
-export type Made = Contribution | LeftOut | { readonly error: unknown };
+export type Made = Contribution | LeftOut | Described | { readonly error: unknown };
 
 /** What a registry in the catalog needs of it. */
 export interface RegistryOutput extends GuardOutput {
   readonly listed: (change: ViewChange) => void;
+  /** The pods that instances may be. */
+  readonly workloads: WorkloadsAt;
 }
 
 /** One registry in the catalog: what it says, what its guard lets through, and the policies that this goes through. */
@@ -21,10 +24,12 @@ export class CatalogRegistry {
   readonly guard: Guard | undefined;
   /** Of services of which something is held: the instances that get traffic by what the registry says. */
   readonly #usable = new Map<string, readonly Instance[]>();
+  readonly #workloads: WorkloadsAt;
 
   constructor(policy: RegistryPolicy, guards: GuardSettings | undefined, output: RegistryOutput) {
     const { name } = policy.settings;
     this.policy = policy;
+    this.#workloads = output.workloads;
     this.guard = guards && new Guard(guards, policy.settings.guarded ?? true, output);
     this.view = new RegistryView(name, output.listed);
   }
@@ -45,7 +50,7 @@ export class CatalogRegistry {
   /** What the policies make of a service as it is in the mesh. @param now ms since 1970, in coarse ticks */
   make(service: RegistryService, now: number): Made {
     try {
-      return this.policy.contribution(service, now);
+      return this.policy.contribution(service, now, this.#workloads);
     } catch (error) {
       return { error };
     }

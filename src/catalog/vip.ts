@@ -3,7 +3,7 @@ import ipaddr from 'ipaddr.js';
 import { compareText } from '#model/mesh.js';
 
 /** Hosts are divided into this many fixed buckets; a listener's shards are unions of them. */
-const bucketCount = 256;
+export const bucketCount = 256;
 
 /** The bucket of a host: 0 to 255, the same in every process and version. */
 export function bucketOf(host: string): number {

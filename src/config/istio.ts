@@ -163,6 +163,16 @@ export const istioSchema = z
     dns: z
       .strictObject({
         ttl: duration(1_000).prefault('30s').meta({ description: 'How long resolvers may keep an answer' }),
+        zones: z
+          .array(
+            z
+              .string()
+              .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/i, 'expected a DNS name'),
+          )
+          .default(['dubbo', 'eureka', 'mesh', 'nacos', 'zookeeper'])
+          .meta({
+            description: "Suffixes that are nobody else's: each gets a zone file; all hosts are in the hosts file",
+          }),
       })
       .prefault({})
       .meta({ description: 'Zone and hosts files for pods without DNS capture, over HTTP and beside the files' }),

@@ -31,7 +31,9 @@ const common = {
   guarded: z
     .boolean()
     .optional()
-    .meta({ description: 'Whether guards hold what this registry loses at once; all but files unless set' }),
+    .meta({
+      description: 'Whether guards hold what this registry loses at once; all but files and Kubernetes unless set',
+    }),
   staleAfter: duration(1_000).optional().meta({
     description: "Without a sign of life for this long the registry is stale; the adapter's own value unless set",
   }),

@@ -36,7 +36,7 @@ export class Projection extends EventEmitter<{ change: [ProjectionChange] }> {
     const hosts = host === undefined ? [...this.#projected.keys()].sort() : [host];
     return hosts.flatMap((name) => {
       const service = this.#catalog.services.get(name);
-      return service === undefined ? [] : checkedEntries(service).resources;
+      return service === undefined || service.native ? [] : checkedEntries(service).resources;
     });
   }
 
@@ -70,7 +70,8 @@ export class Projection extends EventEmitter<{ change: [ProjectionChange] }> {
     this.#projected.delete(host);
     this.#rejected.delete(host);
     const service = this.#catalog.services.get(host);
-    if (service === undefined) return [];
+    // The mesh's own services come from Kubernetes, not from us.
+    if (service === undefined || service.native) return [];
     const { resources, rejected } = checkedEntries(service);
     const scope = meshScope(service, before);
     const mesh = before !== undefined && isDeepStrictEqual(scope, before) ? before : scope;

@@ -103,7 +103,7 @@ export function encodeResource(resource: IstioResource, mesh: MeshScope): Encode
 }
 
 /** Protobuf leaves the order of map entries open; here it is by key, so that equal content is equal bytes. */
-function sortedMaps(entry: ServiceEntry): ServiceEntry {
+export function sortedMaps(entry: ServiceEntry): ServiceEntry {
   return {
     ...entry,
     endpoints: entry.endpoints.map((endpoint) => ({

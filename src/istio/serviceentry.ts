@@ -73,7 +73,8 @@ function serviceEntry(service: MeshService, ports: readonly MeshPort[], endpoint
     resolution: service.resolution === 'dns' ? ServiceEntry_Resolution.DNS : ServiceEntry_Resolution.STATIC,
     endpoints: dialled.map((endpoint) => workload(endpoint, ports, atAddress.get(endpoint.address) ?? 1)),
     exportTo: [...service.exportTo],
-    subjectAltNames: [],
+    // istiod takes an endpoint's service account for one of the entry's namespace; these are whole identities.
+    subjectAltNames: [...service.identities],
   };
 }
 

@@ -1,26 +1,31 @@
 import { stringify } from 'yaml';
 import { compareText } from '#model/mesh.js';
 import { type ServiceEntry, ServiceEntry_Location, ServiceEntry_Resolution } from '#proto/istio/networking.js';
-import type { IstioResource } from './resource.js';
+import { createTime, type IstioResource, sortedMaps } from './resource.js';
 
-/** Resources as Istio's YAML, as `kubectl apply` takes it: one document each, in the order of their names. */
-export function istioYaml(resources: readonly IstioResource[]): string {
+/**
+ * Resources as Istio's YAML, as `kubectl apply` takes it: one document each, in the order of their names.
+ * @param isDated whether the time of creation that istiod is told over xDS is in it
+ */
+export function istioYaml(resources: readonly IstioResource[], { isDated = false } = {}): string {
   return [...resources]
     .sort((a, b) => compareText(a.namespace, b.namespace) || compareText(a.name, b.name))
-    .map((resource) => `---\n${stringify(istioObject(resource), { lineWidth: 0 })}`)
+    .map((resource) => `---\n${stringify(istioObject(resource, isDated), { lineWidth: 0 })}`)
     .join('');
 }
 
-function istioObject({ type, namespace, name, labels, body }: IstioResource): object {
+function istioObject({ type, namespace, name, labels, body }: IstioResource, isDated: boolean): object {
+  const creationTimestamp = isDated ? `${new Date(createTime.seconds * 1_000).toISOString().slice(0, 19)}Z` : '';
   return {
     apiVersion: 'networking.istio.io/v1',
     kind: type,
-    metadata: withoutEmpty({ name, namespace, labels }),
-    spec: serviceEntrySpec(body),
+    metadata: withoutEmpty({ name, namespace, labels, creationTimestamp }),
+    spec: serviceEntrySpec(sortedMaps(body)),
   };
 }
 
-function serviceEntrySpec(entry: ServiceEntry): object {
+/** The `spec` of a ServiceEntry, as JSON. */
+export function serviceEntrySpec(entry: ServiceEntry): object {
   return withoutEmpty({
     hosts: entry.hosts,
     addresses: entry.addresses,

@@ -87,6 +87,7 @@ function difference(was: Endpoint, is: Endpoint): string {
     ['locality', ({ locality }) => locality ?? 'none'],
     ['network', ({ network }) => network ?? 'none'],
     ['service account', ({ serviceAccount }) => serviceAccount ?? 'none'],
+    ['identity', ({ identity }) => identity ?? 'none'],
     ['labels', ({ labels }) => JSON.stringify(labels)],
   ];
   return fields

@@ -1,5 +1,5 @@
-import { type IncomingMessage, request as requestPlain } from 'node:http';
-import { type RequestOptions, request as requestTls } from 'node:https';
+import { type IncomingMessage, Agent as PlainAgent, request as requestPlain } from 'node:http';
+import { type RequestOptions, request as requestTls, Agent as TlsAgent } from 'node:https';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { short } from '#model/address.js';
 import { reasonOf } from '#model/reason.js';
@@ -7,24 +7,49 @@ import { reasonOf } from '#model/reason.js';
 /** ms for which credentials are used as they are; a pod's token is renewed in its file within minutes. */
 const CREDENTIALS_MS = 60_000;
 
+/** ms after which a connection that nobody uses is closed, before the server or something on the way forgets it. */
+const IDLE_MS = 30_000;
+
+/** One of the reasons in an answer of the API server: of a conflict a field that another manager holds. */
+export interface KubeCause {
+  readonly reason?: string;
+  readonly message?: string;
+  /** `.spec.endpoints` */
+  readonly field?: string;
+}
+
+interface KubeErrorOptions extends ErrorOptions {
+  readonly retryAfter?: number | undefined;
+  readonly causes?: readonly KubeCause[] | undefined;
+}
+
 /** A request that the API server refused, or did not answer. */
 export class KubeError extends Error {
   override readonly name = 'KubeError';
   /** Of HTTP; undefined if there was no answer. */
   readonly status: number | undefined;
-  constructor(message: string, status?: number, options?: ErrorOptions) {
+  /** ms for which the server asks to be left alone; undefined if it does not say. */
+  readonly retryAfter: number | undefined;
+  readonly causes: readonly KubeCause[];
+  constructor(message: string, status?: number, { retryAfter, causes = [], ...options }: KubeErrorOptions = {}) {
     super(message, options);
     this.status = status;
+    this.retryAfter = retryAfter;
+    this.causes = causes;
   }
 }
 
 export interface KubeRequest {
-  readonly method: 'GET' | 'POST' | 'PATCH';
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   /** `/api/v1/namespaces/default/configmaps` */
   readonly path: string;
   readonly query?: Readonly<Record<string, string>>;
-  /** Of a PATCH a JSON merge patch. */
+  /** What kind of answer; JSON unless given. */
+  readonly accept?: string;
+  /** Of a PATCH a JSON merge patch, or what is to be applied; of a DELETE its options. */
   readonly body?: object;
+  /** Whether a PATCH is a server-side apply; its query names the field manager. */
+  readonly apply?: boolean;
   /** ms for the whole answer. */
   readonly timeout: number;
 }
@@ -35,6 +60,12 @@ export interface KubeRequest {
  */
 export class KubeClient {
   readonly #config: KubeConfig;
+  readonly #agents = {
+    'http:': new PlainAgent({ keepAlive: true, timeout: IDLE_MS }),
+    'https:': new TlsAgent({ keepAlive: true, timeout: IDLE_MS }),
+  };
+  /** How many requests were sent. */
+  requests = 0;
   #credentials: { readonly options: RequestOptions; readonly since: number } | undefined;
 
   private constructor(config: KubeConfig) {
@@ -43,9 +74,10 @@ export class KubeClient {
 
   /**
    * @param kubeconfig a file; the pod's own account if not given
+   * @param context of the file; its current one if not given
    * @throws Error that names what cannot be used, and nothing of its content
    */
-  static async load(kubeconfig: string | undefined): Promise<KubeClient> {
+  static async load(kubeconfig: string | undefined, context?: string): Promise<KubeClient> {
     // Takes half a second and 70 MB: only where it is wanted.
     const { KubeConfig } = await import('@kubernetes/client-node');
     const config = new KubeConfig();
@@ -59,6 +91,12 @@ export class KubeClient {
       } catch (error) {
         throw new Error(`kubeconfig ${kubeconfig} cannot be used: ${loadError(error)}`);
       }
+    }
+    if (context !== undefined) {
+      const names = config.getContexts().map(({ name }) => name);
+      if (!names.includes(context))
+        throw new Error(`kubeconfig ${kubeconfig} has no context "${context}"; there are ${names.join(', ')}`);
+      config.setCurrentContext(context);
     }
     if (!config.getCurrentCluster()) throw new Error(`kubeconfig ${kubeconfig}: its current context names no cluster`);
     return new KubeClient(config);
@@ -105,9 +143,42 @@ export class KubeClient {
     });
   }
 
+  /**
+   * Gives each line of an answer that goes on, as JSON, until the server ends it.
+   * @param silence ms without a line after which the connection counts as lost
+   * @param opened is called when the server has begun to answer
+   * @throws KubeError
+   */
+  async stream(
+    request: Omit<KubeRequest, 'method'>,
+    silence: number,
+    line: (value: unknown) => void,
+    signal: AbortSignal,
+    opened: () => void = () => undefined,
+  ): Promise<void> {
+    await this.#send({ ...request, method: 'GET' }, signal, async (response) => {
+      opened();
+      const timer = setTimeout(() => response.destroy(new KubeError('nothing was heard for too long')), silence);
+      try {
+        for await (const text of linesOf(response)) {
+          timer.refresh();
+          line(parse(text));
+        }
+      } finally {
+        clearTimeout(timer);
+      }
+    });
+  }
+
+  /** Closes the connections that nobody uses; a further request opens one. */
+  close(): void {
+    for (const { freeSockets } of Object.values(this.#agents))
+      for (const socket of Object.values(freeSockets).flat()) socket?.destroy();
+  }
+
   /** @param read is given an answer of 2xx, which is cut off when it returns */
   async #send<T>(
-    { method, path, query = {}, body, timeout }: KubeRequest,
+    { method, path, query = {}, accept = 'application/json', body, apply = false, timeout }: KubeRequest,
     signal: AbortSignal,
     read: (response: IncomingMessage) => Promise<T>,
   ): Promise<T> {
@@ -115,10 +186,13 @@ export class KubeClient {
     const server = this.#config.getCurrentCluster()?.server ?? '';
     const url = new URL(`${server.replace(/\/$/, '')}${path}?${new URLSearchParams(query)}`);
     const credentials = await this.#options();
-    const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json';
-    const headers = { ...credentials.headers, accept: 'application/json', 'content-type': type };
+    const patch = apply ? 'application/apply-patch+yaml' : 'application/merge-patch+json';
+    const type = method === 'PATCH' ? patch : 'application/json';
+    this.requests++;
+    const headers = { ...credentials.headers, accept, 'content-type': type };
     const sent = (url.protocol === 'http:' ? requestPlain : requestTls)(url, { ...credentials, method, headers });
     let reason: unknown;
+    let answer: IncomingMessage | undefined;
     const end = (why: unknown) => {
       reason ??= why;
       sent.destroy();
@@ -138,22 +212,25 @@ export class KubeClient {
       response.on('error', () => {
         reason ??= new KubeError('the connection was lost');
       });
+      answer = response;
       const { statusCode: status = 0 } = response;
       if (status >= 300) {
         if (status === 401) this.#credentials = undefined;
-        const answer = await text(response);
-        throw new KubeError(`answered ${status} ${messageOf(parse(answer)) ?? ''}`.trim(), status);
+        throw refusal(status, response.headers['retry-after'], await text(response));
       }
       return await read(response);
     } catch (error) {
       signal.throwIfAborted();
       const cause = reason ?? error;
-      const status = cause instanceof KubeError ? cause.status : undefined;
-      throw new KubeError(`${url.origin}${path}: ${reasonOf(cause)}`, status, { cause });
+      // Where one connection leads to nothing, the idle ones may do so, too.
+      if (answer === undefined) this.close();
+      const { status, retryAfter, causes } = (cause instanceof KubeError ? cause : {}) as Partial<KubeError>;
+      throw new KubeError(`${url.origin}${path}: ${reasonOf(cause)}`, status, { cause, retryAfter, causes });
     } finally {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
-      sent.destroy();
+      // What has been read to its end leaves its connection to the next request.
+      if (answer?.complete !== true) sent.destroy();
     }
   }
 
@@ -162,6 +239,10 @@ export class KubeClient {
     if (this.#credentials === undefined || now - this.#credentials.since > CREDENTIALS_MS) {
       const options: RequestOptions = {};
       await this.#config.applyToHTTPSOptions(options);
+      // The library's agents keep no connections; where a proxy stands between, they are needed.
+      const cluster = this.#config.getCurrentCluster();
+      if (cluster?.proxyUrl === undefined)
+        options.agent = this.#agents[cluster?.server.startsWith('http:') ? 'http:' : 'https:'];
       this.#credentials = { options, since: now };
     }
     return this.#credentials.options;
@@ -198,6 +279,22 @@ function parse(json: string): unknown {
   } catch {
     throw new KubeError(`answered with no JSON: ${short(json.slice(0, 100))}`);
   }
+}
+
+/** What an answer of 3xx to 5xx says; what stands before the API server may answer with something else than JSON. */
+function refusal(status: number, retryAfter: string | undefined, answer: string): KubeError {
+  let said: unknown;
+  try {
+    said = JSON.parse(answer);
+  } catch {
+    said = { message: short(answer.slice(0, 100)) };
+  }
+  const { details } = (said ?? {}) as { readonly details?: { readonly causes?: readonly KubeCause[] } };
+  const seconds = Number(retryAfter);
+  return new KubeError(`answered ${status} ${messageOf(said) ?? ''}`.trim(), status, {
+    retryAfter: seconds > 0 ? seconds * 1_000 : undefined,
+    causes: details?.causes,
+  });
 }
 
 /** Of a Status. */

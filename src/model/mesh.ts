@@ -19,8 +19,10 @@ export interface Endpoint {
   /** `region/zone/subzone`; on every endpoint of a service or on none. */
   readonly locality: string | undefined;
   readonly network: string | undefined;
-  /** Identity for mutual TLS; undefined for peers outside the mesh. */
+  /** Identity for mutual TLS, in the Istio namespace of the service; undefined for peers outside the mesh. */
   readonly serviceAccount?: string | undefined;
+  /** SPIFFE URI that its certificate says, of a pod with a sidecar: of whatever namespace. */
+  readonly identity?: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
   /** Which instances it stands for: registry and id. Not sent to Istio. */
   readonly origins: readonly EndpointOrigin[];
@@ -43,6 +45,10 @@ export interface MeshService {
   /** Virtual addresses, one per configured family. */
   readonly vips: readonly string[];
   readonly ports: readonly MeshPort[];
+  /** SPIFFE URIs that its endpoints' certificates may say, beside those of service accounts; sorted. */
+  readonly identities: readonly string[];
+  /** Whether it is the mesh's own, as Kubernetes services under their own host are: then nothing of it is sent to Istio. */
+  readonly native: boolean;
   /** Whether its addresses are IP addresses only; if one is a DNS name, all are resolved. */
   readonly resolution: 'static' | 'dns';
   /** Whether every endpoint has every port; if not, each port needs a resource of its own. */

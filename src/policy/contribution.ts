@@ -2,6 +2,7 @@ import { compareText, type Endpoint, endpointKey } from '#model/mesh.js';
 import type { Protocol } from '#model/protocol.js';
 import { reasonOf } from '#model/reason.js';
 import { type Instance, instancePlace, type RegistryService, type Rejection, type ServiceKey } from '#model/service.js';
+import { type Workload, workloadOf } from '#model/workload.js';
 import type { ServiceKind } from '#sources/contract.js';
 import { type EndpointSettings, EndpointSteps } from './endpoint.js';
 import type { InstanceScope, ServiceScope } from './expression.js';
@@ -11,6 +12,7 @@ import { type PortClaim, portClaims, type Spoken } from './ports.js';
 import { templateOf } from './presets.js';
 import { PolicyList, type ServiceVerdict, Templates } from './rules.js';
 import type { Step, Trace } from './trace.js';
+import type { WorkloadsAt } from './workload.js';
 
 /** What the configuration says about all services of one registry. Templates are text with CEL between `{{ }}`. */
 export interface RegistrySettings extends EndpointSettings {
@@ -30,6 +32,8 @@ export interface Contribution {
   readonly host: string;
   /** Whether a policy that names the service gave the host: services that it gives one host were meant to be one. */
   readonly hostByName: boolean;
+  /** Whether the mesh knows it by itself under this host. */
+  readonly native: boolean;
   /** Further hosts, which give way to a host of another service. */
   readonly aliases: readonly string[];
   /** Istio namespace; undefined takes the configured default. */
@@ -68,6 +72,7 @@ interface EndpointsContext {
   readonly verdict: ServiceVerdict;
   readonly spoken: Spoken;
   readonly now: number;
+  readonly workloads: WorkloadsAt | undefined;
   readonly trace: ContributionTrace | undefined;
 }
 
@@ -76,18 +81,26 @@ export interface LeftOut {
   readonly dropped: string;
 }
 
+/** What a registry says of pods: no service, but what joins instances of others. */
+export interface Described {
+  readonly workloads: readonly Workload[];
+}
+
 /** The policy steps of one registry, compiled once. */
 export class RegistryPolicy {
   readonly settings: RegistrySettings;
   readonly #policies: PolicyList;
   readonly #templates = new Templates();
   readonly #steps: EndpointSteps;
+  /** Whether it describes workloads. */
+  readonly hasWorkloads: boolean;
 
   /** @throws ExpressionError if a template cannot be compiled */
   constructor(settings: RegistrySettings, policies = new PolicyList([])) {
     this.settings = settings;
     this.#policies = policies;
-    this.#steps = new EndpointSteps(settings, this.#templates);
+    this.hasWorkloads = Object.values(settings.kinds).some(({ workloads }) => workloads === true);
+    this.#steps = new EndpointSteps({ ...settings, hasWorkloads: this.hasWorkloads }, this.#templates);
     for (const { host } of Object.values(settings.kinds)) this.#templates.ofService(templateOf(settings.host ?? host));
     if (settings.namespace !== undefined) this.#templates.ofService(settings.namespace);
   }
@@ -96,14 +109,21 @@ export class RegistryPolicy {
    * What a service adds to the mesh. The steps, in this order: selection, naming, ports and protocol; then for each instance metadata, health, weight,
    * locality and network, labels and identity.
    * @param now ms since 1970, in coarse ticks
+   * @param workloads the pods that its instances may be
    * @param trace takes up each step, of the service and of its instances
    * @throws Error with the reason if it can have no host
    */
-  contribution(service: RegistryService, now: number, trace?: ContributionTrace): Contribution | LeftOut {
+  contribution(
+    service: RegistryService,
+    now: number,
+    workloads?: WorkloadsAt,
+    trace?: ContributionTrace,
+  ): Contribution | LeftOut | Described {
     const { key } = service;
     const kind = this.settings.kinds[service.kind];
     if (kind === undefined)
       throw new Error(`adapter ${this.settings.type} does not declare the kind "${service.kind}"`);
+    if (kind.workloads) return this.#described(service, kind, now);
     const scope: ServiceScope = { registry: this.settings, service: { ...key, metadata: service.metadata } };
     const verdict = this.#policies.service(scope);
     const { drop, host, aliases, namespace, exportTo, ports, protocol, location, revision, prefer, gatewayPort } =
@@ -133,11 +153,13 @@ export class RegistryPolicy {
       rule: ownHost === undefined ? this.#hostRule(service.kind) : (host?.rule ?? ''),
     });
     const spoken = { protocol: protocol?.value, rules: ports?.value ?? [] };
-    const made = this.#endpoints(service, { kind, scope, verdict, spoken, now, trace });
+    const made = this.#endpoints(service, { kind, scope, verdict, spoken, now, workloads, trace });
+    const native = kind.native === true && ownHost === undefined && this.settings.host === undefined;
     unused.push(...made.unused);
     return {
       key,
-      host: hostName(hostText),
+      host: hostName(hostText, native),
+      native,
       hostByName: ownHost !== undefined && verdict.hostByName,
       aliases: (aliases?.value ?? []).flatMap((alias) => {
         const text = fill(alias, aliases?.rule ?? '');
@@ -164,7 +186,21 @@ export class RegistryPolicy {
     };
   }
 
-  #endpoints(service: RegistryService, { kind, scope, verdict, spoken, now, trace }: EndpointsContext) {
+  #described(service: RegistryService, kind: ServiceKind, now: number): Described {
+    const scope: ServiceScope = { registry: this.settings, service: { ...service.key, metadata: service.metadata } };
+    const verdict = this.#policies.service(scope);
+    const spoken = { protocol: undefined, rules: [] };
+    return {
+      workloads: service.instances.map((instance) => {
+        const instanceScope = scopeOf(scope, instance);
+        const context = { kind, scope: instanceScope, verdict: verdict.endpoint(instanceScope), spoken, now };
+        return workloadOf(this.settings.name, instance, this.#steps.place(instance, context));
+      }),
+    };
+  }
+
+  #endpoints(service: RegistryService, context: EndpointsContext) {
+    const { kind, scope, verdict, spoken, now, workloads, trace } = context;
     const endpoints: Endpoint[] = [];
     const usable: Instance[] = [];
     const leftOut: Rejection[] = [];
@@ -189,6 +225,7 @@ export class RegistryPolicy {
         verdict: verdict.endpoint(instanceScope),
         spoken,
         now,
+        workloads,
         trace: trace === undefined ? undefined : (step) => trace.instance(instance.id, step),
       });
       unused.push(...made.unused.map((reason) => ({ record: instance.id, reason })));

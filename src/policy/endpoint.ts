@@ -3,6 +3,7 @@ import { isLocality } from '#model/locality.js';
 import { compareText, type Endpoint } from '#model/mesh.js';
 import { parseProtocol } from '#model/protocol.js';
 import type { Instance, Metadata } from '#model/service.js';
+import type { Workload } from '#model/workload.js';
 import type { ServiceKind } from '#sources/contract.js';
 import type { InstanceScope } from './expression.js';
 import { type Health, health, isKnownStatus } from './health.js';
@@ -14,12 +15,15 @@ import type { Chosen, EndpointVerdict, Templates } from './rules.js';
 import type { Trace } from './trace.js';
 import { warmth } from './warmup.js';
 import { boundedWeight, meshWeight } from './weight.js';
+import { joinedWorkload, nameOf, type WorkloadsAt } from './workload.js';
 
 /** What the configuration says about all endpoints of one registry, beside policies. */
 export interface EndpointSettings {
   readonly locality?: string | undefined;
   readonly network?: string | undefined;
   readonly networks?: Networks | undefined;
+  /** Whether the registry says itself what runs at its instances' addresses. */
+  readonly hasWorkloads?: boolean | undefined;
 }
 
 /** What the steps have to know beside the instance. */
@@ -30,6 +34,7 @@ export interface EndpointContext {
   readonly spoken: Spoken;
   /** ms since 1970, in coarse ticks. */
   readonly now: number;
+  readonly workloads?: WorkloadsAt | undefined;
   readonly trace?: Trace | undefined;
 }
 
@@ -69,7 +74,10 @@ export class EndpointSteps {
     };
     const ports = instance.ports.map((port) => endpointPort(port, instance.metadata, spoken));
     ports.sort((a, b) => compareText(a.name, b.name));
-    const { serviceAccount } = chosen;
+    const account = chosen.serviceAccount && fill(chosen.serviceAccount.value, chosen.serviceAccount.rule);
+    const network = this.#network(instance, context, fill);
+    const pod = this.#workload(instance, context, network, unused);
+    const labels = labelsOf(instance, context, fill, unused);
     return {
       until,
       unused,
@@ -79,13 +87,45 @@ export class EndpointSteps {
         ports: Object.fromEntries(ports.map(({ name, number }) => [name, number])),
         weight,
         draining: state === 'drain',
-        locality: this.#locality(instance, context, fill, unused),
-        network: this.#network(instance, context, fill),
-        labels: labelsOf(instance, context, fill, unused),
-        serviceAccount: serviceAccount && fill(serviceAccount.value, serviceAccount.rule),
+        locality: this.#locality(instance, context, fill, unused, pod),
+        network: this.#networkOf(instance, context, network, pod),
+        labels: pod === undefined ? labels : { ...pod.labels, ...labels },
+        serviceAccount: account,
+        ...(pod?.identity === undefined || account !== undefined ? {} : { identity: pod.identity }),
         origins: [{ registry: scope.registry.name, instance: instance.id }],
       },
     };
+  }
+
+  /** Where a workload is: by the same rules as any instance. */
+  place(instance: Instance, context: EndpointContext): Pick<Workload, 'locality' | 'network'> {
+    const fill: Fill = (template) => this.#templates.ofInstance(template)(context.scope) || undefined;
+    const network = this.#network(instance, context, fill);
+    return {
+      locality: this.#locality(instance, context, fill, [], undefined),
+      network: this.#networkOf(instance, context, network, undefined),
+    };
+  }
+
+  /** The pod that the instance is, if it is one. */
+  #workload(
+    { address }: Instance,
+    { scope, workloads, trace }: EndpointContext,
+    network: Chosen<string> | undefined,
+    unused: string[],
+  ): Workload | undefined {
+    const candidates = workloads?.(address) ?? [];
+    if (candidates.length === 0) return undefined;
+    const { name } = scope.registry;
+    const found = joinedWorkload(candidates, name, this.#settings.hasWorkloads ?? false, network?.value);
+    if (found === undefined) return undefined;
+    if ('reason' in found) {
+      unused.push(`pod: ${found.reason}`);
+      trace?.({ step: 'pod', result: found.reason, rule: 'its address' });
+      return undefined;
+    }
+    trace?.({ step: 'pod', result: podText(found.workload), rule: 'its address' });
+    return found.workload;
   }
 
   #locality(
@@ -93,10 +133,12 @@ export class EndpointSteps {
     { scope, verdict, trace }: EndpointContext,
     fill: Fill,
     unused: string[],
+    pod: Workload | undefined,
   ): string | undefined {
     const rule = verdict.chosen.locality;
     const found = first([
       [rule && fill(rule.value, rule.rule), rule?.rule ?? ''],
+      [pod?.locality, 'the pod'],
       [locality, 'the registry'],
       [this.#own(this.#settings.locality, scope), `registries.${scope.registry.name}.locality`],
     ]);
@@ -109,14 +151,29 @@ export class EndpointSteps {
     return found.value;
   }
 
-  #network({ address, network }: Instance, { scope, verdict, trace }: EndpointContext, fill: Fill): string | undefined {
+  /** The network that somebody says. */
+  #network({ network }: Instance, { scope, verdict }: EndpointContext, fill: Fill): Chosen<string> | undefined {
     const rule = verdict.chosen.network;
-    const found = first([
+    return first([
       [rule && fill(rule.value, rule.rule), rule?.rule ?? ''],
       [network, 'the registry'],
       [this.#own(this.#settings.network, scope), `registries.${scope.registry.name}.network`],
-      [networkOf(address, this.#settings.networks), 'networks'],
     ]);
+  }
+
+  /** @param said by somebody; else the pod's, or that of the range in which the address lies */
+  #networkOf(
+    { address }: Instance,
+    { trace }: EndpointContext,
+    said: Chosen<string> | undefined,
+    pod: Workload | undefined,
+  ): string | undefined {
+    const found =
+      said ??
+      first([
+        [pod?.network, 'the pod'],
+        [networkOf(address, this.#settings.networks), 'networks'],
+      ]);
     if (found !== undefined) trace?.({ step: 'network', result: found.value, rule: found.rule });
     return found?.value;
   }
@@ -135,6 +192,13 @@ function first(
 ): Chosen<string> | undefined {
   for (const [value, rule] of candidates) if (value !== undefined) return { value, rule };
   return undefined;
+}
+
+/** What an instance takes from its pod, for people. */
+function podText(pod: Workload): string {
+  const labels = Object.entries(pod.labels).map(([key, value]) => `${key} ${value}`);
+  const parts = [...labels, ...(pod.identity === undefined ? [] : [pod.identity])];
+  return `${nameOf(pod)}: ${parts.length === 0 ? 'no mutual TLS' : parts.join(', ')}`;
 }
 
 function healthOf({ status }: Instance, { verdict, trace }: EndpointContext): Health {

@@ -21,6 +21,11 @@ const healthOf: ReadonlyMap<string, Health> = new Map([
   ['healthy', 'serve'],
   ['unhealthy', 'drop'],
   ['disabled', 'drop'],
+  // Kubernetes: conditions of an endpoint, of which one that terminates may still serve.
+  ['Ready', 'serve'],
+  ['Serving', 'drain'],
+  ['Terminating', 'drop'],
+  ['NotReady', 'drop'],
   // Files.
   ['serve', 'serve'],
   ['drain', 'drain'],
@@ -38,7 +43,7 @@ export function isKnownStatus(status: string): boolean {
 }
 
 /** States that a failed health check leaves. Anything else that takes an instance out was said in so many words. */
-const failing: ReadonlySet<string> = new Set(['DOWN', 'critical', 'unhealthy']);
+const failing: ReadonlySet<string> = new Set(['DOWN', 'critical', 'unhealthy', 'NotReady']);
 
 /** Whether the state may be a mistake of the registry, as a disappearance may be. */
 export function isFailing(status: string): boolean {

@@ -8,9 +8,10 @@ const maxHost = 253;
 /**
  * Makes a DNS name of a host template's result: lower case; characters that no label can hold (`_`, `:`, `$`, spaces) become `-`; non-ASCII labels
  * become punycode; a label that is too long keeps its start and ends in a hash of the whole.
+ * @param isNative whether it may lie in the cluster's own domain
  * @throws Error if nothing is left of a label, the name is too long, ends in a number, or lies in the cluster's own domain
  */
-export function hostName(text: string): string {
+export function hostName(text: string, isNative = false): string {
   const host = text
     .normalize('NFC')
     .toLowerCase()
@@ -22,7 +23,7 @@ export function hostName(text: string): string {
   if (host.length > maxHost) throw new Error(`host "${host}" has ${host.length} characters, and DNS allows ${maxHost}`);
   if (/(^|\.)\d+$/.test(host))
     throw new Error(`host "${host}" ends in a number, which Istio refuses: choose another host template`);
-  if (/(^|\.)svc(\.cluster\.local)?$/.test(host))
+  if (!isNative && /(^|\.)svc(\.cluster\.local)?$/.test(host))
     throw new Error(`host "${host}" lies in the cluster's own domain: choose another host template`);
   return host;
 }

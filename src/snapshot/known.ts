@@ -1,3 +1,4 @@
+import type { ServedShards } from '#catalog/shards.js';
 import type { MeshService } from '#model/mesh.js';
 import type { RegistryService } from '#model/service.js';
 import type { Answer } from '#probe/prober.js';
@@ -51,6 +52,8 @@ export interface KnownEmpty {
 export interface Known {
   /** ms since 1970. */
   readonly savedAt: number;
+  /** The shards that it is about; all, unless given. */
+  readonly serve?: ServedShards;
   readonly registries: readonly KnownRegistry[];
   readonly empty: readonly KnownEmpty[];
 }

@@ -1,3 +1,4 @@
+import type { ServedShards } from '#catalog/shards.js';
 import type { MeshPort, MeshService } from '#model/mesh.js';
 import { type Protocol, protocols } from '#model/protocol.js';
 import type {
@@ -19,7 +20,8 @@ const mostHeld = 1_000;
 type Raw = Readonly<Record<string, unknown>>;
 
 /** What is known as a sequence of records, none of them big; each becomes JSON. What belongs to a registry or to a hold comes after it. */
-export function* toRecords({ registries, empty }: Known): Generator<object, void> {
+export function* toRecords({ serve, registries, empty }: Known): Generator<object, void> {
+  if (serve !== undefined) yield { serve };
   for (const { services, holds, ...registry } of registries) {
     yield { registry };
     for (const service of services) yield { service };
@@ -40,16 +42,25 @@ export function* toRecords({ registries, empty }: Known): Generator<object, void
 export function fromRecords(records: Iterable<unknown>, savedAt: number): Known {
   const registries: Building<KnownRegistry>[] = [];
   const empty: KnownEmpty[] = [];
-  let number = 0;
+  let serve: ServedShards | undefined;
+  let count = 0;
   for (const record of records) {
-    number++;
+    count++;
     try {
-      take(object(record), registries, empty);
+      const raw = object(record);
+      if ('serve' in raw) serve = servedShards(raw.serve);
+      else take(raw, registries, empty);
     } catch (error) {
-      throw new Error(`record ${number}: ${(error as Error).message}`, { cause: error });
+      throw new Error(`record ${count}: ${(error as Error).message}`, { cause: error });
     }
   }
-  return { savedAt, registries, empty };
+  return { savedAt, ...(serve === undefined ? {} : { serve }), registries, empty };
+}
+
+function servedShards(value: unknown): ServedShards {
+  const raw = object(value);
+  const [from, to, of] = [number(raw, 'from'), number(raw, 'to'), number(raw, 'of')];
+  return { from, to, of };
 }
 
 /** The lists of what is taken record by record. */
@@ -169,6 +180,9 @@ function meshService(value: unknown): MeshService {
     revision: optional(raw, 'revision', text),
     vips: texts(raw, 'vips'),
     ports: list(raw, 'ports').map((value): MeshPort => port(value)),
+    // Not in snapshots that were written before pods were read.
+    identities: raw.identities === undefined ? [] : texts(raw, 'identities'),
+    native: raw.native === undefined ? false : flag(raw, 'native'),
     resolution: oneOf(raw, 'resolution', ['static', 'dns']),
     uniform: flag(raw, 'uniform'),
     endpoints: [],

@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { z } from 'zod';
 import type { Protocol } from '#model/protocol.js';
 import type { RegistryService, ServiceKey, ServiceName } from '#model/service.js';
+import type { Foreseen } from '#policy/foresight.js';
 
 /** Why something changed, and when the registry told us. Travels with the change to the last stage. */
 export interface Cause {
@@ -66,6 +67,8 @@ export interface SourceContext {
   readonly log: Logger;
   /** Whether a service of this name is wanted (`include` and `exclude`); others are not even read. */
   readonly includes: (serviceName: string) => boolean;
+  /** Whether a service may be in the mesh here, where one process serves some shards only; others need not be read, and may be. All may, unless given. */
+  readonly mayServe?: (service: Foreseen) => boolean;
 }
 
 /** What the pipeline needs to know of one kind of service that an adapter reads. */
@@ -76,6 +79,10 @@ export interface ServiceKind {
   readonly nominalWeight: number;
   /** What its services speak where nothing says so. */
   readonly protocol: Protocol;
+  /** Whether the mesh knows such services by itself under that host: they keep it, be it under the cluster's own domain, and are not sent to Istio. */
+  readonly native?: boolean;
+  /** Whether they are no services, but what runs at an address: pods. Instances of other services at these addresses take on what they say. */
+  readonly workloads?: boolean;
 }
 
 /** One kind of registry. adapters/index.ts lists them all. */
@@ -90,6 +97,8 @@ export interface Adapter<Fields extends z.ZodRawShape = z.ZodRawShape> {
   readonly kinds: Readonly<Record<string, ServiceKind>>;
   /** Whether what is lost may be a fault of the registry: not where people write what it says. */
   readonly guarded: boolean;
+  /** Whether its sources read service by service, and leave out those that {@link SourceContext.mayServe} does not name. */
+  readonly selective?: true;
   /** Without a proof of life for this long, in ms, a source is stale. */
   readonly staleAfter: number;
   /** Makes a source. Does no I/O. */

@@ -47,6 +47,7 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #stopping = new AbortController();
   #done: Promise<void> = Promise.resolve();
+  #isListed = false;
   #state: SourceState = { kind: 'connecting' };
   #since = Date.now();
   #aliveAt = 0;
@@ -71,6 +72,11 @@ export class Supervisor {
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#done;
+  }
+
+  /** Whether this source, as it is configured now, has listed its registry completely. */
+  get isListed(): boolean {
+    return this.#isListed;
   }
 
   status(): SourceStatus {
@@ -123,6 +129,7 @@ export class Supervisor {
           commit: (cause) => {
             if (run.isOver) return;
             this.#changed();
+            this.#isListed = true;
             listing.commit(cause);
             this.#setState({ kind: 'live' });
           },

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { installed } from '#test/servers/cache.js';
 import { emptyKubernetes } from '#test/servers/kubernetes.js';
@@ -18,6 +18,8 @@ export interface ConfigSource {
 export interface IstiodOptions {
   /** Config sources, as addresses or entries; istiod ends at once when one is not listening. `k8s://` is always added. */
   readonly configSources?: readonly (string | ConfigSource)[];
+  /** File that leads to a Kubernetes; an empty one is made up unless given. */
+  readonly kubeconfig?: string;
   /** Environment over the module's own, for example `PILOT_DEBOUNCE_AFTER`. */
   readonly env?: Readonly<Record<string, string>>;
   /** Mesh configuration over the module's own. */
@@ -52,6 +54,7 @@ export class Istiod extends Server {
   /** Where proxies connect, in plaintext: `127.0.0.1:port`. */
   readonly xdsAddress: string;
 
+  /** @param kubernetes kubeconfig */
   constructor(ports: IstiodPorts, kubernetes: string, options: IstiodOptions) {
     const { configSources = [], env = {}, meshConfig = {} } = options;
     const folder = serverFolder('istiod');
@@ -62,7 +65,7 @@ export class Istiod extends Server {
     );
     // JSON is YAML.
     writeFileSync(join(folder, 'mesh.yaml'), JSON.stringify({ ...MESH_CONFIG, configSources: sources, ...meshConfig }));
-    writeFileSync(join(folder, 'kubeconfig.yaml'), JSON.stringify(kubeconfig(kubernetes)));
+    writeFileSync(join(folder, 'kubeconfig.yaml'), kubernetes);
     const flags = {
       registries: '',
       meshConfig: 'mesh.yaml',
@@ -137,7 +140,11 @@ export async function startIstiod(options: IstiodOptions = {}): Promise<Istiod> 
     monitoring: await freePort(),
     control: await freePort(),
   };
-  return new Istiod(ports, await emptyKubernetes(), options).start();
+  const kubernetes =
+    options.kubeconfig === undefined
+      ? JSON.stringify(kubeconfig(await emptyKubernetes()))
+      : readFileSync(options.kubeconfig, 'utf8');
+  return new Istiod(ports, kubernetes, options).start();
 }
 
 function kubeconfig(server: string) {

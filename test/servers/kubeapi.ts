@@ -128,6 +128,16 @@ export class KubeApi extends Server {
     return made.status.token;
   }
 
+  /**
+   * Asks as the admin does.
+   * @param type of the body; JSON unless given
+   * @returns status and object of the answer
+   */
+  async ask(method: string, path: string, body?: object, type?: string): Promise<{ status: number; object: unknown }> {
+    const { status, text } = await this.#ask(method, path, body, type);
+    return { status, object: JSON.parse(text) };
+  }
+
   override async stop(graceMs?: number): Promise<void> {
     await super.stop(graceMs);
     await this.etcd.stop();
@@ -143,17 +153,22 @@ export class KubeApi extends Server {
     return join(this.folder, 'certificates', 'apiserver.crt');
   }
 
-  async #ask(method: 'GET' | 'POST', path: string, body?: object): Promise<{ ok: boolean; text: string }> {
+  async #ask(
+    method: string,
+    path: string,
+    body?: object,
+    type = 'application/json',
+  ): Promise<{ ok: boolean; status: number; text: string }> {
     const agent = new Agent({ connect: { ca: readFileSync(this.#certificate) } });
     try {
       const answer = await request(`https://127.0.0.1:${this.port}${path}`, {
-        method,
+        method: method as 'GET',
         dispatcher: agent,
-        headers: { authorization: `Bearer ${ADMIN.token}`, 'content-type': 'application/json' },
+        headers: { authorization: `Bearer ${ADMIN.token}`, 'content-type': type },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         headersTimeout: 10_000,
       });
-      return { ok: answer.statusCode < 300, text: await answer.body.text() };
+      return { ok: answer.statusCode < 300, status: answer.statusCode, text: await answer.body.text() };
     } finally {
       await agent.close();
     }

@@ -1,10 +1,10 @@
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import type { RegistryReport, ServiceReport } from '#admin/report.js';
 import type { ClientState } from '#sinks/xds/stream.js';
-import { freePort } from '#test/servers/ports.js';
+import { freePort, freePorts } from '#test/servers/ports.js';
 import { httpOk } from '#test/servers/probes.js';
 import { Server, serverFolder } from '#test/servers/process.js';
 
@@ -18,6 +18,8 @@ export interface PontoonConfig {
   readonly guards?: object;
   readonly state?: object;
   readonly coordination?: object;
+  /** Keys of its one xDS listener, beside its address. */
+  readonly listener?: object;
 }
 
 /** What guards hold, as far as tests look at it. */
@@ -35,23 +37,14 @@ export class Pontoon extends Server {
   readonly url: string;
   /** `xds://host:port` for istiod's configSources. */
   readonly configSource: string;
+  /** The port of its xDS listener, or of the first shard. */
+  readonly xdsPort: number;
+  readonly #ports: PontoonPorts;
 
-  constructor(
-    ports: { readonly admin: number; readonly xds: number },
-    config: PontoonConfig,
-    env: Readonly<Record<string, string>> = {},
-  ) {
+  constructor(ports: PontoonPorts, config: PontoonConfig, env: Readonly<Record<string, string>> = {}) {
     const folder = serverFolder('pontoon');
     const url = `http://127.0.0.1:${ports.admin}`;
-    writeFileSync(
-      join(folder, 'pontoon.yaml'),
-      stringify({
-        ...config,
-        istio: { xds: [{ listen: `127.0.0.1:${ports.xds}` }], ...config.istio },
-        admin: { listen: `127.0.0.1:${ports.admin}` },
-        log: { level: 'debug' },
-      }),
-    );
+    write(folder, ports, config);
     super({
       name: 'Pontoon',
       command: process.execPath,
@@ -62,6 +55,15 @@ export class Pontoon extends Server {
     });
     this.url = url;
     this.configSource = `xds://127.0.0.1:${ports.xds}`;
+    this.xdsPort = ports.xds;
+    this.#ports = ports;
+  }
+
+  /** Takes another configuration over while it runs. @throws Error if it is refused */
+  async reload(config: PontoonConfig): Promise<void> {
+    write(this.folder, this.#ports, config);
+    const response = await fetch(`${this.url}/api/v1/configuration/reload`, { method: 'POST' });
+    if (!response.ok) throw new Error(`the configuration is refused: ${await response.text()}`);
   }
 
   registries(): Promise<RegistryReport[]> {
@@ -94,10 +96,30 @@ export class Pontoon extends Server {
   }
 }
 
+interface PontoonPorts {
+  readonly admin: number;
+  readonly xds: number;
+}
+
+function write(folder: string, ports: PontoonPorts, { listener, ...config }: PontoonConfig): void {
+  const content = stringify({
+    ...config,
+    istio: { ...config.istio, xds: [{ listen: `127.0.0.1:${ports.xds}`, ...listener }] },
+    admin: { listen: `127.0.0.1:${ports.admin}` },
+    log: { level: 'debug' },
+  });
+  // In one step: it may be watched.
+  const path = join(folder, 'pontoon.yaml');
+  writeFileSync(`${path}.new`, content);
+  renameSync(`${path}.new`, path);
+}
+
 /** Starts Pontoon on free ports and waits until its API answers. @param env further environment variables */
 export async function startPontoon(
   config: PontoonConfig,
   env: Readonly<Record<string, string>> = {},
 ): Promise<Pontoon> {
-  return new Pontoon({ admin: await freePort(), xds: await freePort() }, config, env).start();
+  const { shards = 1 } = (config.listener ?? {}) as { shards?: number };
+  const xds = await freePorts(Array.from({ length: shards }, (_, shard) => shard));
+  return new Pontoon({ admin: await freePort(), xds }, config, env).start();
 }

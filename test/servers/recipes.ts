@@ -61,6 +61,13 @@ export const recipes: readonly Recipe[] = [
       step('sh', '-c', 'rm -r unpacked libfaketime_*.deb'),
     ],
   },
+  go('coredns', '.'),
+  {
+    name: 'istio-crds',
+    lane: 'other',
+    tools: ['go'],
+    steps: [step('sh', 'fetch.sh', 'istio.io/istio@v0.0.0-20260827124520-eed52ebb66ad'), step('rm', 'fetch.sh')],
+  },
   go('istiod', '.', ['-tags=vtprotobuf,disable_pgv']),
   go('istio-validator', '.', ['-tags=vtprotobuf,disable_pgv']),
   go('consul', 'github.com/hashicorp/consul'),

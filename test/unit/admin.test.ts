@@ -49,6 +49,7 @@ istio: { xds: [{ listen: "127.0.0.1:${await freePort()}" }] }
     expect(hello).to.deep.equal({
       key: { registry: 'local', namespace: '', group: '', name: 'hello.example', version: '' },
       host: 'hello.example',
+      elsewhere: false,
       ports: [{ name: 'http', number: 80, protocol: 'http' }],
       instances: 2,
       serving: 2,

@@ -24,7 +24,9 @@ describe('configuration', () => {
   it('needs registries only, and has defaults for the rest', () => {
     const config = parseConfig(minimal, 'p.yaml');
     expect(config.registries[0]).to.include({ name: 'a', type: 'file', required: true });
-    expect(config.istio.xds).to.deep.equal([{ listen: { host: '127.0.0.1', port: 15310 } }]);
+    expect(config.istio.xds).to.deep.equal([
+      { listen: { host: '127.0.0.1', port: 15310 }, shards: 1, plaintext: false, maxStreams: 100 },
+    ]);
     expect(config.admin.listen).to.deep.equal({ host: '127.0.0.1', port: 15380 });
     expect(config.istio.grace).to.equal(300_000);
   });

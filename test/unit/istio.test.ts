@@ -34,6 +34,8 @@ function mesh(endpoints: Endpoint[], more: Partial<MeshService> = {}): MeshServi
     vips: ['241.0.0.1'],
     ports: [{ name: 'http', number: 80, protocol: 'http' }],
     resolution: endpoints.some(({ address }) => address.endsWith('.example')) ? 'dns' : 'static',
+    identities: [],
+    native: false,
     uniform: true,
     endpoints,
     unreachable: [],

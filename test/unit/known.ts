@@ -84,6 +84,8 @@ function emptied(host: string) {
     revision: undefined,
     vips: ['241.0.0.1', '2001:2::1'],
     ports: [{ name: 'http', number: 80, protocol: 'http' as const }],
+    identities: [],
+    native: false,
     resolution: 'static' as const,
     uniform: true,
     endpoints: [],

@@ -35,8 +35,7 @@ describe('Nacos catalog (fake server)', () => {
     api = new HttpApi(parsed);
     const catalog = new Catalog({
       config: parsed,
-      includes: (name) => name !== 'unwanted',
-      log: pino({ level: 'silent' }),
+      context: { includes: (name) => name !== 'unwanted', log: pino({ level: 'silent' }) },
       api,
       servicesOfGroup: (...page) => api.servicesOfGroup(...page),
     });

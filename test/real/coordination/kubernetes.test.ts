@@ -13,6 +13,8 @@ const collections: Readonly<Record<string, string>> = {
   ServiceAccount: '/api/v1/namespaces/pontoon/serviceaccounts',
   Role: '/apis/rbac.authorization.k8s.io/v1/namespaces/pontoon/roles',
   RoleBinding: '/apis/rbac.authorization.k8s.io/v1/namespaces/pontoon/rolebindings',
+  ClusterRole: '/apis/rbac.authorization.k8s.io/v1/clusterroles',
+  ClusterRoleBinding: '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings',
 };
 let server: KubeApi;
 /** The account of the manifest: what it needs is all that it has. */

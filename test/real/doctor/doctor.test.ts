@@ -7,7 +7,7 @@ import { Clock } from '#test/servers/clock.js';
 import { type Consul, startConsul } from '#test/servers/consul.js';
 import { type Istiod, startIstiod } from '#test/servers/istiod.js';
 import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
-import { freePort, freePorts } from '#test/servers/ports.js';
+import { freePort } from '#test/servers/ports.js';
 import { httpOk, until } from '#test/servers/probes.js';
 import { serverFolder } from '#test/servers/process.js';
 import { requireServers } from '#test/servers/require.js';
@@ -50,7 +50,6 @@ describe('pontoon doctor', function () {
       }),
     ]);
     writeFileSync(join(folder, 'services.yaml'), stringify({ services: services(20) }));
-    const first = await freePorts([0, 1, 2, 3]);
     pontoon = await startPontoon({
       registries: [
         { name: 'zk', type: 'zookeeper', servers: [zookeeper.connectString] },
@@ -63,12 +62,12 @@ describe('pontoon doctor', function () {
         },
         { name: 'files', type: 'file', path: join(folder, 'services.yaml') },
       ],
-      istio: { xds: [{ listen: `127.0.0.1:${first}`, shards: 4 }] },
+      listener: { shards: 4 },
       state: { directory: join(folder, 'state') },
       coordination: { type: 'zookeeper', registry: 'zk' },
     });
     config = parse(readFileSync(configFile(), 'utf8'));
-    sources = [0, 1, 2, 3].map((shard) => `xds://127.0.0.1:${first + shard}`);
+    sources = [0, 1, 2, 3].map((shard) => `xds://127.0.0.1:${pontoon.xdsPort + shard}`);
     await until('Pontoon is ready', () => httpOk(`${pontoon.url}/readyz`));
     istiod = await startIstiod({ configSources: sources });
   });

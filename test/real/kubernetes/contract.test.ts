@@ -1,0 +1,4 @@
+import { contract } from '#test/real/contract/contract.js';
+import { KubernetesUnderTest } from './undertest.js';
+
+contract(new KubernetesUnderTest());
