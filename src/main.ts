@@ -7,12 +7,11 @@ import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { isSame } from '#config/fields.js';
 import type { Config } from '#config/schema.js';
 import { openCoordination } from '#coordination/coordination.js';
-import { Names } from '#dns/names.js';
 import { Projection } from '#istio/projection.js';
 import { JournalFile } from '#journal/file.js';
 import { Journal } from '#journal/journal.js';
 import { reasonOf } from '#model/reason.js';
-import { XdsListener } from '#sinks/xds/server.js';
+import { makeDoors } from './doors.js';
 import { Guarding } from './guarding.js';
 import { Keeping } from './keeping.js';
 import { catalogSettings, Registries, type SourceChanges } from './registries.js';
@@ -49,17 +48,15 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   const remembered = await keeping.remembered();
   const catalog = new Catalog(catalogSettings(config), vips, remembered);
   const projection = new Projection(catalog);
-  const names = new Names(projection, catalog, { ...istio.dns, takes: () => true });
   const file = state.directory === undefined ? undefined : new JournalFile(state.directory, log);
   const journal = new Journal(catalog, file);
   const registries = new Registries(catalog, log, (registry, source) =>
     journal.note(registry, 'source', 'error' in source ? `${source.kind}: ${reasonOf(source.error)}` : source.kind),
   );
-  const listeners = istio.xds.map(
-    ({ listen, shards, tls, maxStreams }) =>
-      new XdsListener(projection, { ...listen, shards, tls, limits: { maxStreams }, log }),
-  );
-  const serving = new Serving(listeners);
+  const coordination = openCoordination(config.coordination, { log, registries: config.registries });
+  const isComplete = (): boolean => current.registries.every(({ name }) => registries.isListed(name));
+  const doors = makeDoors(istio, { catalog, projection, coordination, isComplete, log });
+  const serving = new Serving(doors.listeners);
   const awaited = (): string[] => {
     if (!serving.isWaiting) return [];
     return current.registries
@@ -67,10 +64,15 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
       .map(({ name }) => name);
   };
   const checkReady = (): void => {
-    if (serving.isWaiting && awaited().length === 0) serving.complete();
+    if (!serving.isWaiting || awaited().length > 0) return;
+    serving.complete();
+    showRest();
+  };
+  const showRest = (): void => {
+    doors.kubernetes?.ready();
+    doors.files?.ready();
   };
   catalog.on('complete', checkReady);
-  const coordination = openCoordination(config.coordination, { log, registries: config.registries });
   const guarding = new Guarding(catalog, { coordination, journal, log, waived: checkReady });
 
   const takeOver = async (next: Config): Promise<SourceChanges> => {
@@ -104,6 +106,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   let admin: Admin | undefined;
   const stop = async (): Promise<void> => {
     await serving.close();
+    await Promise.all([doors.kubernetes?.close(), doors.files?.close()]);
     await registries.stop();
     await keeping.close();
     await admin?.close();
@@ -125,20 +128,22 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     keeping,
     coordination,
     projection,
-    names,
     journal,
-    listeners,
+    ...doors,
     awaited,
     reload: async () => reload(reread()),
   };
   try {
     await serving.open(istio.serve);
     await serving.serve(istio.serve);
-    const xds = listeners.flatMap(({ addresses }) => addresses);
+    const xds = doors.listeners.flatMap(({ addresses }) => addresses);
     admin = await startAdmin({ parts, log });
     await registries.apply(config, remembered);
     // With something from before the start, no set is the first; but of other shards that says nothing.
-    if (catalog.views().some(({ isRestored }) => isRestored)) serving.complete(remembered?.serve);
+    if (catalog.views().some(({ isRestored }) => isRestored)) {
+      serving.complete(remembered?.serve);
+      if (!serving.isWaiting) showRest();
+    }
     checkReady();
     guarding.start();
     await keeping.start(catalog);

@@ -4,6 +4,11 @@ import type { Config } from '#config/schema.js';
 const fixed: readonly [string, (config: Config) => unknown][] = [
   ['istio.xds', ({ istio }) => istio.xds],
   ['istio.vip', ({ istio }) => istio.vip],
+  ['istio.kubernetes', ({ istio }) => istio.kubernetes],
+  // The sink is elected for its shards.
+  ['istio.serve', ({ istio }) => istio.kubernetes && istio.serve],
+  ['istio.files', ({ istio }) => istio.files],
+  ['istio.dns', ({ istio }) => istio.dns],
   ['admin', ({ admin }) => admin],
   ['state', ({ state }) => state],
   ['coordination', ({ coordination }) => coordination],

@@ -1,5 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { clients, type Parts, registryReports, stateReport } from './report.js';
+import { clients, doorsReport, type Parts, registryReports, stateReport } from './report.js';
 
 const sourceStates = ['connecting', 'syncing', 'live', 'stale', 'failed'] as const;
 const clientLabels = ['client', 'type'] as const;
@@ -42,6 +42,25 @@ export class Metrics {
     '1 while the store of coordination does not answer',
   );
   readonly #clients = this.#gauge('xds_clients', 'Connected xDS clients');
+  readonly #bytes = this.#counter('xds_sent_bytes_total', 'Bytes of all responses of a listener', ['listener']);
+  readonly #refused = this.#counter('xds_refused_clients_total', 'Clients that a listener sent away', [
+    'listener',
+    'reason',
+  ]);
+  readonly #certificateEnd = this.#gauge(
+    'xds_certificate_expiry_timestamp_seconds',
+    "When the listener's certificate ends",
+    ['listener'],
+  );
+  readonly #objects = this.#gauge('kubernetes_objects', 'Objects of ours in the cluster');
+  readonly #objectsPending = this.#gauge(
+    'kubernetes_pending',
+    'Services whose objects are still to be compared or written',
+  );
+  readonly #objectProblems = this.#gauge('kubernetes_problems', 'Objects that are not as they should be', ['kind']);
+  readonly #objectWrites = this.#counter('kubernetes_writes_total', 'Objects written and deleted', ['what']);
+  readonly #files = this.#gauge('files', "Files of ours in the files sink's directory");
+  readonly #fileProblems = this.#gauge('files_problems', 'Files that could not be written, or are of others', ['kind']);
   readonly #responses = this.#counter(
     'xds_responses_total',
     'Responses per connected client and type: sent, acknowledged, refused',
@@ -83,6 +102,7 @@ export class Metrics {
     this.#readState();
     this.#readMesh();
     this.#readClients();
+    this.#readDoors();
     return this.#registry.metrics();
   }
 
@@ -138,6 +158,28 @@ export class Metrics {
         if (sent !== undefined) this.#sentAt.set(labels, seconds(sent.at));
         if (acknowledged !== undefined) this.#acknowledgedAt.set(labels, seconds(acknowledged.at));
       }
+  }
+
+  #readDoors(): void {
+    const { listeners, kubernetes, files } = doorsReport(this.#parts);
+    for (const metric of [this.#bytes, this.#refused, this.#objectWrites, this.#objectProblems]) metric.reset();
+    for (const { listen: listener, bytes, refused, certificate } of listeners) {
+      this.#bytes.inc({ listener }, bytes);
+      for (const [reason, count] of Object.entries(refused)) this.#refused.inc({ listener, reason }, count);
+      if (certificate !== undefined) this.#certificateEnd.set({ listener }, seconds(certificate.notAfter));
+    }
+    if (kubernetes !== undefined) {
+      this.#objects.set(kubernetes.objects);
+      this.#objectsPending.set(kubernetes.pending);
+      this.#objectWrites.inc({ what: 'written' }, kubernetes.written);
+      this.#objectWrites.inc({ what: 'deleted' }, kubernetes.deleted);
+      for (const { kind } of kubernetes.problems) this.#objectProblems.inc({ kind });
+    }
+    if (files !== undefined) {
+      this.#files.set(files.files);
+      this.#fileProblems.set({ kind: 'error' }, files.errorCount);
+      this.#fileProblems.set({ kind: 'conflict' }, files.conflictCount);
+    }
   }
 
   #gauge(name: string, help: string, labelNames: readonly string[] = []): Gauge {

@@ -1,5 +1,13 @@
 import { leftOf } from '#guard/hold.js';
-import { clients, type Parts, registryReports, rejectedRecords, serviceSummaries, stateReport } from './report.js';
+import {
+  clients,
+  doorsReport,
+  type Parts,
+  registryReports,
+  rejectedRecords,
+  serviceSummaries,
+  stateReport,
+} from './report.js';
 
 const maxRows = 500;
 const maxChanges = 20;
@@ -68,15 +76,17 @@ ${table(
     ]),
 )}
 ${services.length > maxRows ? `<p>${services.length - maxRows} more: search for them.</p>` : ''}
-<h2>Clients</h2>
+${doors(parts)}<h2>Clients</h2>
 ${table(
-  ['Node', 'Address', 'Istio', 'Type', 'Sent', 'Resources', 'Acknowledged', 'Refused'],
+  ['Node', 'Address', 'Identity', 'Shard', 'Istio', 'Type', 'Sent', 'Resources', 'Acknowledged', 'Refused'],
   clients(parts).flatMap((client) =>
     client.subscriptions
       .filter(({ type }) => type !== undefined)
       .map((s) => [
         html(client.node),
         html(client.peer),
+        html(client.identity ?? ''),
+        String(client.shard),
         html(client.version),
         html(s.typeUrl),
         s.sent === undefined ? 'waiting' : ago(s.sent.at),
@@ -124,6 +134,56 @@ function troubles(parts: Parts): string {
     ...(coordination.error === undefined ? [] : [`coordination is away: ${coordination.error}`]),
   ];
   return texts.map((text) => `<p class="failed">${html(text)}</p>`).join('');
+}
+
+/** The ways into Istio. */
+function doors(parts: Parts): string {
+  const { listeners, kubernetes, files } = doorsReport(parts);
+  const trouble = (text: string): string => (text === '' ? '' : `<span class="failed">${html(text)}</span>`);
+  const rows = listeners.map((listener) => [
+    link('/api/v1/doors', `xDS ${listener.listen}`),
+    `${listener.open.length} of ${listener.shards} shards, ${listener.certificate === undefined ? 'plaintext' : `TLS until ${new Date(listener.certificate.notAfter).toISOString().slice(0, 10)}`}`,
+    count(listener.open.reduce((sum, { resources }) => sum + resources, 0)),
+    `${count(listener.streams)} streams, ${count(listener.pushes)} responses, ${count(Math.round(listener.bytes / 1024))} kB`,
+    trouble(
+      [
+        ...(listener.certificate?.error === undefined ? [] : [listener.certificate.error]),
+        ...Object.entries(listener.refused).map(([reason, times]) => `sent away: ${reason}, ${times} times`),
+      ].join('; '),
+    ),
+  ]);
+  if (kubernetes !== undefined)
+    rows.push([
+      link('/api/v1/doors', 'Kubernetes'),
+      html(kubernetes.state),
+      count(kubernetes.objects),
+      `${count(kubernetes.pending)} pending, ${count(kubernetes.written)} written, ${count(kubernetes.deleted)} deleted`,
+      trouble(
+        [
+          ...(kubernetes.error === undefined ? [] : [kubernetes.error]),
+          ...kubernetes.problems
+            .slice(0, maxEndpoints)
+            .map(({ object, kind, reason }) => `${object} ${kind}: ${reason}`),
+          ...(kubernetes.problems.length > maxEndpoints ? [`${kubernetes.problems.length - maxEndpoints} more`] : []),
+        ].join('; '),
+      ),
+    ]);
+  if (files !== undefined)
+    rows.push([
+      link('/api/v1/doors', 'Files'),
+      html(files.directory),
+      count(files.files),
+      `${count(files.pending)} pending, ${count(files.written)} written, ${count(files.removed)} removed`,
+      trouble(
+        [...files.errors, ...files.conflicts]
+          .slice(0, maxEndpoints)
+          .map(({ path, reason }) => `${path}: ${reason}`)
+          .join('; '),
+      ),
+    ]);
+  return `<h2>Ways into Istio</h2>
+${table(['Door', 'State', 'Resources', 'Work', 'Trouble'], rows)}
+`;
 }
 
 /** What guards hold, if anything. */

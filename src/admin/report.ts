@@ -2,33 +2,33 @@ import type { Catalog, RejectedService } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
 import type { Config } from '#config/schema.js';
 import type { Coordination } from '#coordination/contract.js';
-import type { Names } from '#dns/names.js';
 import type { Projection } from '#istio/projection.js';
 import type { MeshScope } from '#istio/scope.js';
 import type { Journal } from '#journal/journal.js';
 import { compareText, type MeshPort, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
 import { type Note, type Rejection, type ServiceKey, serviceId } from '#model/service.js';
-import type { XdsListener } from '#sinks/xds/server.js';
+import type { FilesStatus } from '#sinks/files/sink.js';
+import type { KubernetesStatus } from '#sinks/kubernetes/sink.js';
+import type { ListenerStatus } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
 import type { SnapshotStatus } from '#snapshot/file.js';
 import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
+import type { Doors } from '../doors.js';
 import type { Guarding } from '../guarding.js';
 import type { Keeping } from '../keeping.js';
 import type { SourceChanges } from '../registries.js';
 
 /** The running parts that the API, the page and the metrics look at. They only look. */
-export interface Parts {
+export interface Parts extends Doors {
   readonly config: Config;
   readonly catalog: Catalog;
   readonly guarding: Guarding;
   readonly keeping: Keeping;
   readonly coordination: Coordination;
   readonly projection: Projection;
-  readonly names: Names;
   readonly journal: Journal;
   readonly supervisors: readonly Supervisor[];
-  readonly listeners: readonly XdsListener[];
   /** Registries that the first complete set still waits for. */
   readonly awaited: () => readonly string[];
   /** Reads the configuration anew and takes it over. Throws if it cannot be; then everything is as before. */
@@ -251,6 +251,22 @@ export function serviceReport({ catalog, projection }: Parts, host: string): Ser
       const notes = catalog.view(registry)?.services.get(serviceId({ registry, ...key }))?.notes ?? [];
       return notes.map((note) => ({ registry, ...note }));
     }),
+  };
+}
+
+/** How the ways into Istio are doing. */
+export interface DoorsReport {
+  readonly listeners: readonly ListenerStatus[];
+  /** Undefined if there is none, as for the next. */
+  readonly kubernetes: KubernetesStatus | undefined;
+  readonly files: FilesStatus | undefined;
+}
+
+export function doorsReport({ listeners, kubernetes, files }: Parts): DoorsReport {
+  return {
+    listeners: listeners.map((listener) => listener.status()),
+    kubernetes: kubernetes?.status(),
+    files: files?.status(),
   };
 }
 

@@ -13,6 +13,7 @@ import { statusPage } from './page.js';
 import { plan } from './plan.js';
 import {
   clients,
+  doorsReport,
   notesOf,
   type Parts,
   registryReports,
@@ -194,6 +195,12 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
   });
   server.get<{ Querystring: JournalTexts }>('/api/v1/journal', { schema: journalTexts }, async (request) =>
     parts.journal.query(request.query),
+  );
+  server.get('/api/v1/doors', async () => doorsReport(parts));
+  server.get<{ Params: { host: string } }>('/api/v1/istio/kubernetes/:host', async (request, reply) =>
+    parts.kubernetes === undefined
+      ? reply.code(404).send({ error: 'no cluster is configured: set istio.kubernetes' })
+      : parts.kubernetes.object(request.params.host),
   );
   server.get('/api/v1/clients', async () => clients(parts));
   server.get('/api/v1/listeners', async () => parts.listeners.map((listener) => listener.status()));

@@ -28,12 +28,9 @@ const common = {
   include: z.array(z.string().min(1)).optional().meta({ description: 'Globs of service names; all unless set' }),
   exclude: z.array(z.string().min(1)).optional().meta({ description: 'Globs of service names that are not even read' }),
   required: z.boolean().default(true).meta({ description: 'Whether the first complete set waits for this registry' }),
-  guarded: z
-    .boolean()
-    .optional()
-    .meta({
-      description: 'Whether guards hold what this registry loses at once; all but files and Kubernetes unless set',
-    }),
+  guarded: z.boolean().optional().meta({
+    description: 'Whether guards hold what this registry loses at once; all but files and Kubernetes unless set',
+  }),
   staleAfter: duration(1_000).optional().meta({
     description: "Without a sign of life for this long the registry is stale; the adapter's own value unless set",
   }),

@@ -1,0 +1,69 @@
+import type { Logger } from 'pino';
+import type { Catalog } from '#catalog/catalog.js';
+import type { IstioConfig } from '#config/istio.js';
+import type { Coordination } from '#coordination/contract.js';
+import { Names } from '#dns/names.js';
+import type { Projection } from '#istio/projection.js';
+import { FilesSink } from '#sinks/files/sink.js';
+import { KubernetesSink } from '#sinks/kubernetes/sink.js';
+import { view } from '#sinks/view.js';
+import { XdsListener } from '#sinks/xds/server.js';
+
+/** What the doors look at. */
+export interface DoorsContext {
+  readonly catalog: Catalog;
+  readonly projection: Projection;
+  readonly coordination: Coordination;
+  /** Whether every registry has been read since the start. */
+  readonly isComplete: () => boolean;
+  readonly log: Logger;
+}
+
+/** The ways into Istio, as configured. */
+export interface Doors {
+  readonly listeners: readonly XdsListener[];
+  readonly kubernetes: KubernetesSink | undefined;
+  readonly files: FilesSink | undefined;
+  /** Hosts and addresses for DNS servers. */
+  readonly names: Names;
+}
+
+/**
+ * Makes the doors; none of them shows anything yet. What becomes an object in a cluster is on no listener, unless the configuration says so: an istiod that got
+ * both would have it twice.
+ * @throws Error if a certificate cannot be used
+ */
+export function makeDoors(istio: IstioConfig, context: DoorsContext): Doors {
+  const { catalog, projection, coordination, isComplete, log } = context;
+  const names = new Names(projection, catalog, { ...istio.dns, takes: () => true });
+  const objects = istio.kubernetes === undefined ? () => false : view(istio.kubernetes.when);
+  const isObjectOnly = istio.kubernetes?.keepOnXds ? () => false : objects;
+  const listeners = istio.xds.map(({ listen, shards, tls, maxStreams, when }) => {
+    const isSeen = view(when);
+    return new XdsListener(projection, {
+      ...listen,
+      shards,
+      tls,
+      limits: { maxStreams },
+      filter: (resource) => !isObjectOnly(resource) && isSeen(resource),
+      log,
+    });
+  });
+  return {
+    listeners,
+    names,
+    kubernetes:
+      istio.kubernetes &&
+      new KubernetesSink(projection, {
+        config: istio.kubernetes,
+        serve: istio.serve,
+        takes: objects,
+        coordination,
+        isComplete,
+        log,
+      }),
+    files:
+      istio.files &&
+      new FilesSink(projection, { directory: istio.files.directory, takes: view(istio.files.when), names, log }),
+  };
+}
