@@ -1,19 +1,18 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import zookeeper from 'node-zookeeper-client';
 import type { ListenerStatus } from '#sinks/xds/server.js';
 import { type Istiod, startIstiod } from '#test/servers/istiod.js';
 import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
 import { httpOk, until } from '#test/servers/probes.js';
-import { type Server, serverFolder } from '#test/servers/process.js';
+import type { Server } from '#test/servers/process.js';
 import { startZookeeper } from '#test/servers/zookeeper.js';
 import { EndpointWatcher } from './watcher.js';
 
 /**
  * What one change costs an istiod, and how long it takes, by the number of shards that the set is divided over: 10,000 services × 10 instances, of which one
- * service changes five times a second. That one lies in a real ZooKeeper, so that its changes come by a watch; the others in files.
+ * service changes five times a second. All lie in a real ZooKeeper, so that changes come by its watches.
  * `npm run bench:shards [-- SHARDS...]`
  */
 const counts = process.argv.slice(2).map(Number);
@@ -23,6 +22,7 @@ const changes = 60;
 const pauseMs = 200;
 const ticksPerSecond = 100;
 const changing = 'com.acme.bench.Orders';
+const another = znode(changing, 0, instances);
 const cluster = `outbound|20880||${changing.toLowerCase()}.dubbo`;
 
 interface Row {
@@ -47,9 +47,7 @@ await new Promise<void>((resolve) => {
   client.once('connected', resolve);
   client.connect();
 });
-const folder = join(serverFolder('bench-shards'), 'services');
-fill();
-for (let instance = 0; instance < instances; instance++) await create(znode(instance));
+await fill();
 
 const rows: Row[] = [];
 for (const shards of counts.length === 0 ? [1, 16, 64] : counts) {
@@ -61,32 +59,30 @@ await server.stop();
 print();
 process.exit();
 
-/** All services but the one that changes, a thousand in each file. */
-function fill(): void {
-  mkdirSync(folder);
-  const one = (service: number) => ({
-    name: `service-${service}.bench`,
-    instances: Array.from({ length: instances }, (_, instance) => ({
-      address: `10.${service >> 8}.${service & 255}.${instance + 1}`,
-      port: 8080,
-      metadata: { version: `v${instance % 2}` },
-    })),
-  });
-  for (let first = 1; first < services; first += 1_000) {
-    const count = Math.min(1_000, services - first);
-    const listed = Array.from({ length: count }, (_, index) => one(first + index));
-    writeFileSync(join(folder, `${first}.json`), JSON.stringify({ services: listed }));
-  }
+/** All services, as Dubbo providers register them by interface. */
+async function fill(): Promise<void> {
+  await create('/dubbo');
+  const names = [changing, ...Array.from({ length: services - 1 }, (_, service) => `com.acme.bench.Service${service}`)];
+  for (let first = 0; first < services; first += 100)
+    await Promise.all(names.slice(first, first + 100).map((name, index) => createService(name, first + index)));
+}
+
+async function createService(name: string, service: number): Promise<void> {
+  // In the order of one session: a node's parent is there before it.
+  const paths = [`/dubbo/${name}`, `/dubbo/${name}/providers`];
+  paths.push(...Array.from({ length: instances }, (_, instance) => znode(name, service, instance)));
+  await Promise.all(paths.map(create));
 }
 
 /** The znode of a Dubbo provider. */
-function znode(instance: number): string {
-  const url = `dubbo://10.250.0.${instance + 1}:20880/${changing}?application=orders&dubbo=2.0.2&interface=${changing}&side=provider`;
-  return `/dubbo/${changing}/providers/${encodeURIComponent(url)}`;
+function znode(name: string, service: number, instance: number): string {
+  const address = `10.${service >> 8}.${service & 255}.${instance + 1}`;
+  const url = `dubbo://${address}:20880/${name}?application=app-${service}&dubbo=2.0.2&interface=${name}&release=3.3.4&side=provider`;
+  return `/dubbo/${name}/providers/${encodeURIComponent(url)}`;
 }
 
 function create(path: string): Promise<void> {
-  return new Promise((resolve, reject) => client.mkdirp(path, (error) => (error ? reject(error) : resolve())));
+  return new Promise((resolve, reject) => client.create(path, (error) => (error ? reject(error) : resolve())));
 }
 
 function remove(path: string): Promise<void> {
@@ -95,10 +91,7 @@ function remove(path: string): Promise<void> {
 
 async function measure(shards: number): Promise<Row> {
   const pontoon = await startPontoon({
-    registries: [
-      { name: 'zk', type: 'zookeeper', servers: [server.connectString] },
-      { name: 'files', type: 'file', path: folder },
-    ],
+    registries: [{ name: 'zk', type: 'zookeeper', servers: [server.connectString] }],
     listener: { shards },
   });
   await until('Pontoon to have all', () => httpOk(`${pontoon.url}/readyz`), 120_000, 50);
@@ -116,10 +109,7 @@ async function measure(shards: number): Promise<Row> {
   for (let change = 0; change < changes; change++) {
     const begun = performance.now();
     const isAdded = change % 2 === 0;
-    await Promise.all([
-      isAdded ? create(znode(instances)) : remove(znode(instances)),
-      watcher.has(isAdded ? instances + 1 : instances),
-    ]);
+    await Promise.all([isAdded ? create(another) : remove(another), watcher.has(isAdded ? instances + 1 : instances)]);
     latencies.push(performance.now() - begun);
     await sleep(Math.max(0, pauseMs - (performance.now() - begun)));
   }

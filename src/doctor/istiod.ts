@@ -32,7 +32,13 @@ async function ofIstiod(url: string, patient: Patient): Promise<Finding[]> {
     return [
       ...findings,
       ...doubles(read, patient, running, subject),
-      ...(await held(() => debug('configz'), shown, running, (host) => isServed(host, patient.config.istio.serve), subject)),
+      ...(await held(
+        () => debug('configz'),
+        shown,
+        running,
+        (host) => isServed(host, patient.config.istio.serve),
+        subject,
+      )),
     ];
   } catch (error) {
     return [

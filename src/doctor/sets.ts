@@ -1,7 +1,7 @@
 import type { ResourceReport } from '#admin/report.js';
+import { isServed } from '#catalog/shards.js';
 import type { ListenerConfig } from '#config/istio.js';
 import type { Config } from '#config/schema.js';
-import { isServed } from '#catalog/shards.js';
 import { meshCondition } from '#policy/expression.js';
 
 /** Which of the resources a listener shows: all of its shards together that this process serves. */
@@ -17,7 +17,9 @@ export function shownBy(
       : kubernetes.when === undefined
         ? () => true
         : meshCondition(kubernetes.when);
-  return resources.filter(({ mesh }) => isServed(mesh.host, serve) && isShown({ mesh: scope(mesh) }) && !isTaken({ mesh: scope(mesh) }));
+  return resources.filter(
+    ({ mesh }) => isServed(mesh.host, serve) && isShown({ mesh: scope(mesh) }) && !isTaken({ mesh: scope(mesh) }),
+  );
 }
 
 /** In the form in which expressions take it. */
