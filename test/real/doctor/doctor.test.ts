@@ -165,6 +165,42 @@ describe('pontoon doctor', function () {
     }
   });
 
+  it('prints for TLS what a real istiod reads', async () => {
+    const { ca, cert, key } = certificates;
+    // The authority is found among the certificates of the file.
+    const chain = join(folder, 'chain.pem');
+    writeFileSync(chain, readFileSync(cert, 'utf8') + readFileSync(ca, 'utf8'));
+    const secure = await startPontoon({
+      registries: [{ name: 'files', type: 'file', path: join(folder, 'services.yaml') }],
+      listener: { shards: 2, tls: { cert: chain, key } },
+    });
+    let reader: Istiod | undefined;
+    try {
+      await until('Pontoon is ready', () => httpOk(`${secure.url}/readyz`));
+      const file = join(secure.folder, 'pontoon.yaml');
+      const { meshConfig } = await doctor(file);
+      reader = await startIstiod({ meshConfig: parse(meshConfig) as Record<string, unknown> });
+      const diagnosis = await doctor(file, [reader.url]);
+      expect(complaints(diagnosis)).to.deep.equal(['warn state.directory: not set']);
+      expect(diagnosis.findings.map(({ found }) => found)).to.include('holds all 20 resources as we sent them');
+      // As text, with what stands there once and is meant twice.
+      writeFileSync(join(reader.folder, 'mesh.yaml'), `rootNamespace: as-text\n${meshConfig}`);
+      const mesh = async () =>
+        (await reader?.debug('mesh')) as {
+          rootNamespace: string;
+          configSources: { tlsSettings?: { mode: string; caCertificates: string } }[];
+        };
+      await until('istiod reads the text', async () => (await mesh()).rootNamespace === 'as-text');
+      const [first, second] = (await mesh()).configSources;
+      expect(first?.tlsSettings?.mode).to.equal('SIMPLE');
+      expect(first?.tlsSettings?.caCertificates).to.include('BEGIN CERTIFICATE');
+      expect(second?.tlsSettings).to.deep.equal(first?.tlsSettings);
+    } finally {
+      await reader?.stop();
+      await secure.stop();
+    }
+  });
+
   it('says that it cannot tell when an istiod does not answer', async () => {
     const diagnosis = await doctor(configFile(), [`http://127.0.0.1:${nobody}`]);
     expect(complaints(diagnosis)).to.have.length(1);
