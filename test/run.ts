@@ -34,7 +34,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   coordination: ['zookeeper', 'consul', 'etcd', 'kube-apiserver'],
   kubernetes: ['etcd', 'kube-apiserver'],
   eureka: ['eureka', 'springcloud'],
-  doctor: ['zookeeper', 'consul', 'istiod', 'libfaketime'],
+  doctor: ['zookeeper', 'consul', 'istiod', 'libfaketime', 'etcd', 'kube-apiserver'],
   file: [],
   snapshot: [],
   names: ['istiod', 'envoy', 'coredns'],

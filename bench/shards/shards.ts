@@ -1,20 +1,18 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import zookeeper from 'node-zookeeper-client';
-import type { ListenerStatus } from '#sinks/xds/server.js';
+import type { DoorsReport } from '#admin/report.js';
 import { type Istiod, startIstiod } from '#test/servers/istiod.js';
 import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
-import { freePorts } from '#test/servers/ports.js';
 import { httpOk, until } from '#test/servers/probes.js';
-import { type Server, serverFolder } from '#test/servers/process.js';
+import type { Server } from '#test/servers/process.js';
 import { startZookeeper } from '#test/servers/zookeeper.js';
 import { EndpointWatcher } from './watcher.js';
 
 /**
  * What one change costs an istiod, and how long it takes, by the number of shards that the set is divided over: 10,000 services × 10 instances, of which one
- * service changes five times a second. That one lies in a real ZooKeeper, so that its changes come by a watch; the others in files.
+ * service changes five times a second. All lie in a real ZooKeeper, so that changes come by its watches.
  * `npm run bench:shards [-- SHARDS...]`
  */
 const counts = process.argv.slice(2).map(Number);
@@ -22,13 +20,16 @@ const services = 10_000;
 const instances = 10;
 const changes = 60;
 const pauseMs = 200;
+/** Until the work of the starts is done. */
+const settleMs = 10_000;
 const ticksPerSecond = 100;
 const changing = 'com.acme.bench.Orders';
+const another = znode(changing, 0, instances);
 const cluster = `outbound|20880||${changing.toLowerCase()}.dubbo`;
 
 interface Row {
   readonly shards: number;
-  /** ms of CPU per change. */
+  /** ms of CPU per change, beyond what the process uses when nothing changes. */
   readonly istiod: number;
   readonly own: number;
   /** MB. */
@@ -48,9 +49,7 @@ await new Promise<void>((resolve) => {
   client.once('connected', resolve);
   client.connect();
 });
-const folder = join(serverFolder('bench-shards'), 'services');
-fill();
-for (let instance = 0; instance < instances; instance++) await create(znode(instance));
+await fill();
 
 const rows: Row[] = [];
 for (const shards of counts.length === 0 ? [1, 16, 64] : counts) {
@@ -62,32 +61,30 @@ await server.stop();
 print();
 process.exit();
 
-/** All services but the one that changes, a thousand in each file. */
-function fill(): void {
-  mkdirSync(folder);
-  const one = (service: number) => ({
-    name: `service-${service}.bench`,
-    instances: Array.from({ length: instances }, (_, instance) => ({
-      address: `10.${service >> 8}.${service & 255}.${instance + 1}`,
-      port: 8080,
-      metadata: { version: `v${instance % 2}` },
-    })),
-  });
-  for (let first = 1; first < services; first += 1_000) {
-    const count = Math.min(1_000, services - first);
-    const listed = Array.from({ length: count }, (_, index) => one(first + index));
-    writeFileSync(join(folder, `${first}.json`), JSON.stringify({ services: listed }));
-  }
+/** All services, as Dubbo providers register them by interface. */
+async function fill(): Promise<void> {
+  await create('/dubbo');
+  const names = [changing, ...Array.from({ length: services - 1 }, (_, service) => `com.acme.bench.Service${service}`)];
+  for (let first = 0; first < services; first += 100)
+    await Promise.all(names.slice(first, first + 100).map((name, index) => createService(name, first + index)));
+}
+
+async function createService(name: string, service: number): Promise<void> {
+  // In the order of one session: a node's parent is there before it.
+  const paths = [`/dubbo/${name}`, `/dubbo/${name}/providers`];
+  paths.push(...Array.from({ length: instances }, (_, instance) => znode(name, service, instance)));
+  await Promise.all(paths.map(create));
 }
 
 /** The znode of a Dubbo provider. */
-function znode(instance: number): string {
-  const url = `dubbo://10.250.0.${instance + 1}:20880/${changing}?application=orders&dubbo=2.0.2&interface=${changing}&side=provider`;
-  return `/dubbo/${changing}/providers/${encodeURIComponent(url)}`;
+function znode(name: string, service: number, instance: number): string {
+  const address = `10.${service >> 8}.${service & 255}.${instance + 1}`;
+  const url = `dubbo://${address}:20880/${name}?application=app-${service}&dubbo=2.0.2&interface=${name}&release=3.3.4&side=provider`;
+  return `/dubbo/${name}/providers/${encodeURIComponent(url)}`;
 }
 
 function create(path: string): Promise<void> {
-  return new Promise((resolve, reject) => client.mkdirp(path, (error) => (error ? reject(error) : resolve())));
+  return new Promise((resolve, reject) => client.create(path, (error) => (error ? reject(error) : resolve())));
 }
 
 function remove(path: string): Promise<void> {
@@ -95,40 +92,35 @@ function remove(path: string): Promise<void> {
 }
 
 async function measure(shards: number): Promise<Row> {
-  const port = await freePorts(Array.from({ length: shards }, (_, shard) => shard));
   const pontoon = await startPontoon({
-    registries: [
-      { name: 'zk', type: 'zookeeper', servers: [server.connectString] },
-      { name: 'files', type: 'file', path: folder },
-    ],
-    istio: { xds: [{ listen: `127.0.0.1:${port}`, shards }] },
+    registries: [{ name: 'zk', type: 'zookeeper', servers: [server.connectString] }],
+    listener: { shards },
   });
   await until('Pontoon to have all', () => httpOk(`${pontoon.url}/readyz`), 120_000, 50);
-  const configSources = Array.from({ length: shards }, (_, shard) => `xds://127.0.0.1:${port + shard}`);
+  const configSources = Array.from({ length: shards }, (_, shard) => `xds://127.0.0.1:${pontoon.xdsPort + shard}`);
   const start = performance.now();
   const istiod = await startIstiod({ configSources });
   const ready = (performance.now() - start) / 1000;
   const watcher = new EndpointWatcher(istiod.xdsAddress, cluster);
   await watcher.has(instances);
-  await calm(istiod);
-  await calm(pontoon);
+  await sleep(settleMs);
+  const [istiodIdle, ownIdle] = await Promise.all([idleMs(istiod), idleMs(pontoon)]);
 
   const before = { istiod: cpuMs(istiod), own: cpuMs(pontoon), bytes: await bytesOf(pontoon) };
   const latencies: number[] = [];
+  const begin = performance.now();
   for (let change = 0; change < changes; change++) {
     const begun = performance.now();
     const isAdded = change % 2 === 0;
-    await Promise.all([
-      isAdded ? create(znode(instances)) : remove(znode(instances)),
-      watcher.has(isAdded ? instances + 1 : instances),
-    ]);
+    await Promise.all([isAdded ? create(another) : remove(another), watcher.has(isAdded ? instances + 1 : instances)]);
     latencies.push(performance.now() - begun);
     await sleep(Math.max(0, pauseMs - (performance.now() - begun)));
   }
+  const seconds = (performance.now() - begin) / 1000;
   const row = {
     shards,
-    istiod: (cpuMs(istiod) - before.istiod) / changes,
-    own: (cpuMs(pontoon) - before.own) / changes,
+    istiod: (cpuMs(istiod) - before.istiod - istiodIdle * seconds) / changes,
+    own: (cpuMs(pontoon) - before.own - ownIdle * seconds) / changes,
     memory: residentMegabytes(istiod),
     bytes: ((await bytesOf(pontoon)) - before.bytes) / changes,
     latencies,
@@ -140,26 +132,16 @@ async function measure(shards: number): Promise<Row> {
   return row;
 }
 
-/** Waits until a process has used little CPU for two seconds: its start is no part of what is measured. */
-async function calm(process: Istiod | Pontoon): Promise<void> {
-  let last = cpuMs(process);
-  await until(
-    'a calm process',
-    async () => {
-      await sleep(2_000);
-      const now = cpuMs(process);
-      const used = now - last;
-      last = now;
-      return used < 60;
-    },
-    60_000,
-    10,
-  );
+/** ms of CPU that a process uses in a second when nothing changes: no part of what a change costs. */
+async function idleMs(process: Istiod | Pontoon): Promise<number> {
+  const [before, start] = [cpuMs(process), performance.now()];
+  await sleep(5_000);
+  return ((cpuMs(process) - before) / (performance.now() - start)) * 1000;
 }
 
 async function bytesOf(pontoon: Pontoon): Promise<number> {
-  const [listener] = (await pontoon.get('/api/v1/listeners')) as ListenerStatus[];
-  return listener?.bytes ?? 0;
+  const { listeners } = (await pontoon.get('/api/v1/doors')) as DoorsReport;
+  return listeners[0]?.bytes ?? 0;
 }
 
 function cpuMs({ pid }: Server): number {

@@ -203,7 +203,6 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
       : parts.kubernetes.object(request.params.host),
   );
   server.get('/api/v1/clients', async () => clients(parts));
-  server.get('/api/v1/listeners', async () => parts.listeners.map((listener) => listener.status()));
   server.get('/api/v1/istio/resources', async () => resourceReports(parts));
   server.get<{ Querystring: Texts }>('/api/v1/istio/serviceentries', { schema: texts }, async (request, reply) => {
     const { host } = request.query;

@@ -26,7 +26,7 @@ export async function doctor(options: Options): Promise<void> {
       throw new CommandError(`--istiod ${url}: expected http://host:port`);
   const { running, pontoon } = await findPontoon(options);
   const findings = [pontoon, ...(await examine({ config, running, istiods, limitMs }))];
-  const ports = running?.listeners.map(({ open }) => open.map(({ port }) => port)) ?? [];
+  const ports = running?.doors.listeners.map(({ open }) => open.map(({ port }) => port)) ?? [];
   const fragment = fragmentOf(config, ports);
   process.stdout.write(
     options.json
@@ -41,17 +41,17 @@ async function findPontoon(options: ApiOptions): Promise<{ running: Running | un
   const subject = 'pontoon';
   const get = <T>(path: string) => ask(options, path) as Promise<T>;
   try {
-    const [registries, clients, listeners, state, guards, resources] = await Promise.all([
+    const [registries, clients, doors, state, guards, resources] = await Promise.all([
       get<Running['registries']>('registries'),
       get<Running['clients']>('clients'),
-      get<Running['listeners']>('listeners'),
+      get<Running['doors']>('doors'),
       get<Running['state']>('state'),
       get<Running['guards']>('guards'),
       get<Running['resources']>('istio/resources'),
     ]);
     const url = apiUrl(options);
     const resourcesNow = () => get<readonly ResourceReport[]>('istio/resources');
-    const running = { url, registries, clients, listeners, state, guards, resources, resourcesNow };
+    const running = { url, registries, clients, doors, state, guards, resources, resourcesNow };
     return { running, pontoon: { verdict: 'ok', subject, found: `running, ${url}` } };
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;

@@ -28,8 +28,15 @@ export interface Difference {
 
 const ourTime = createTime.seconds * 1_000;
 
-/** Compares what istiod holds with what it should have from us. */
-export function difference(held: readonly HeldResource[], ours: readonly ResourceReport[]): Difference {
+/**
+ * Compares what istiod holds with what it should have from us.
+ * @param isServed whether this process would show a host; all unless given
+ */
+export function difference(
+  held: readonly HeldResource[],
+  ours: readonly ResourceReport[],
+  isServed: (host: string) => boolean = () => true,
+): Difference {
   const entries = new Map(
     held
       .filter(({ kind, spec }) => (kind ?? 'ServiceEntry') === 'ServiceEntry' && spec?.hosts !== undefined)
@@ -47,11 +54,11 @@ export function difference(held: readonly HeldResource[], ours: readonly Resourc
   const extra: string[] = [];
   const foreign: string[] = [];
   for (const [name, { metadata, spec }] of entries) {
-    if (Date.parse(metadata?.creationTimestamp ?? '') === ourTime) extra.push(name);
-    else {
-      const host = spec?.hosts?.find((one) => hosts.has(one));
+    const { hosts: named = [] } = spec ?? {};
+    if (Date.parse(metadata?.creationTimestamp ?? '') !== ourTime) {
+      const host = named.find((one) => hosts.has(one));
       if (host !== undefined) foreign.push(`${name} (${host})`);
-    }
+    } else if (named.some(isServed)) extra.push(name);
   }
   return { missing, other, extra, foreign, same: ours.length - missing.length - other.length };
 }

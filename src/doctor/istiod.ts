@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ResourceReport } from '#admin/report.js';
+import { isServed } from '#catalog/shards.js';
 import { hostPortText } from '#config/fields.js';
 import type { ListenerConfig } from '#config/istio.js';
 import { reasonOf } from '#model/reason.js';
@@ -31,7 +32,13 @@ async function ofIstiod(url: string, patient: Patient): Promise<Finding[]> {
     return [
       ...findings,
       ...doubles(read, patient, running, subject),
-      ...(await held(() => debug('configz'), shown, running, subject)),
+      ...(await held(
+        () => debug('configz'),
+        shown,
+        running,
+        (host) => isServed(host, patient.config.istio.serve),
+        subject,
+      )),
     ];
   } catch (error) {
     return [
@@ -84,11 +91,12 @@ async function held(
   configz: () => Promise<unknown>,
   shown: (resources: readonly ResourceReport[]) => readonly ResourceReport[],
   running: Running,
+  isOurs: (host: string) => boolean,
   subject: Subject,
 ): Promise<Finding[]> {
   const look = async () => {
     const [entries, resources] = await Promise.all([configz(), running.resourcesNow()]);
-    return difference(Array.isArray(entries) ? (entries as HeldResource[]) : [], shown(resources));
+    return difference(Array.isArray(entries) ? (entries as HeldResource[]) : [], shown(resources), isOurs);
   };
   // Before the first set is complete nothing is sent.
   if (running.state.waitingFor.length > 0) return [];

@@ -39,13 +39,13 @@ async function ofListener(listener: ListenerConfig, patient: Patient): Promise<F
         advice: 'set istio.xds.address, for the printed meshConfig',
       }),
     );
-  const status = patient.running?.listeners.find((one) => one.listen === hostPortText(listen));
+  const status = patient.running?.doors.listeners.find((one) => one.listen === hostPortText(listen));
   if (patient.running === undefined) return findings;
   if (status === undefined)
     return [
       ...findings,
       subject.fail('the running Pontoon has no such listener', {
-        expected: listed(patient.running.listeners.map((one) => one.listen)),
+        expected: listed(patient.running.doors.listeners.map((one) => one.listen)),
         advice: 'restart it: listeners are made at its start',
       }),
     ];
@@ -162,7 +162,7 @@ function ofClients({ config, running }: Patient): Finding[] {
       }),
     ];
   // Who reads one shard of a listener should read them all.
-  const partly = running.listeners.flatMap(({ listen, open }) => {
+  const partly = running.doors.listeners.flatMap(({ listen, open }) => {
     const read = new Set(clients.filter(({ listener }) => listener === listen).map(({ shard }) => shard));
     const without = open.filter(({ shard }) => !read.has(shard)).map(({ port }) => port);
     if (read.size === 0 || without.length === 0) return [];

@@ -1,7 +1,6 @@
 import type { GuardsReport } from '#admin/guards.js';
-import type { RegistryReport, ResourceReport, StateReport } from '#admin/report.js';
+import type { DoorsReport, RegistryReport, ResourceReport, StateReport } from '#admin/report.js';
 import type { Config } from '#config/schema.js';
-import type { ListenerStatus } from '#sinks/xds/server.js';
 import type { ClientState } from '#sinks/xds/stream.js';
 import type { Finding } from './finding.js';
 
@@ -21,8 +20,8 @@ export interface Running {
   readonly url: string;
   readonly registries: readonly RegistryReport[];
   readonly clients: readonly ClientState[];
-  /** In the order of the configuration that it started with. */
-  readonly listeners: readonly ListenerStatus[];
+  /** Its listeners are in the order of the configuration that it started with. */
+  readonly doors: DoorsReport;
   readonly state: StateReport;
   readonly guards: GuardsReport;
   readonly resources: readonly ResourceReport[];

@@ -1,25 +1,16 @@
 import type { ResourceReport } from '#admin/report.js';
+import { isServed } from '#catalog/shards.js';
 import type { ListenerConfig } from '#config/istio.js';
 import type { Config } from '#config/schema.js';
-import { meshCondition } from '#policy/expression.js';
+import { view } from '#sinks/view.js';
 
-/** Which of the resources a listener shows: all of its shards together. */
+/** Which of the resources a listener shows: all of its shards together that this process serves. */
 export function shownBy(
   { when }: Pick<ListenerConfig, 'when'>,
-  { istio: { kubernetes } }: Pick<Config, 'istio'>,
+  { istio: { kubernetes, serve } }: Pick<Config, 'istio'>,
   resources: readonly ResourceReport[],
 ): ResourceReport[] {
-  const isShown = when === undefined ? () => true : meshCondition(when);
-  const isTaken =
-    kubernetes === undefined || kubernetes.keepOnXds
-      ? () => false
-      : kubernetes.when === undefined
-        ? () => true
-        : meshCondition(kubernetes.when);
-  return resources.filter(({ mesh }) => isShown({ mesh: scope(mesh) }) && !isTaken({ mesh: scope(mesh) }));
-}
-
-/** In the form in which expressions take it. */
-function scope({ registries, ...mesh }: ResourceReport['mesh']) {
-  return { ...mesh, registries: [...registries] };
+  const isSeen = view(when);
+  const isObjectOnly = kubernetes === undefined || kubernetes.keepOnXds ? () => false : view(kubernetes.when);
+  return resources.filter((one) => isServed(one.mesh.host, serve) && isSeen(one) && !isObjectOnly(one));
 }

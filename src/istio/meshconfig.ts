@@ -197,3 +197,15 @@ export function adviseShards({ services, endpoints }: CatalogSize, shards = 1): 
   while (advised < mostUseful && whole / advised > wellSpent * 1.1) advised *= 2;
   return { shards: advised, cost: whole / advised, now: whole / shards };
 }
+
+/** What a change costs, for people. @param ms of istiod's CPU */
+export function costText(ms: number): string {
+  return ms < 1 ? 'less than 1 ms' : `about ${Math.round(ms)} ms`;
+}
+
+/** For the log: that a listener has too few shards for a catalog; undefined if it has enough. */
+export function shardsHint(size: CatalogSize, shards: number): string | undefined {
+  const advice = adviseShards(size, shards);
+  if (shards >= advice.shards) return undefined;
+  return `shards: ${shards} for ${size.services} services and ${size.endpoints} endpoints: each change costs istiod ${costText(advice.now)} of CPU; with shards: ${advice.shards} it is ${costText(advice.cost)}`;
+}

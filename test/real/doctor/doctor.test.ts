@@ -7,7 +7,7 @@ import { Clock } from '#test/servers/clock.js';
 import { type Consul, startConsul } from '#test/servers/consul.js';
 import { type Istiod, startIstiod } from '#test/servers/istiod.js';
 import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
-import { freePort, freePorts } from '#test/servers/ports.js';
+import { freePort } from '#test/servers/ports.js';
 import { httpOk, until } from '#test/servers/probes.js';
 import { serverFolder } from '#test/servers/process.js';
 import { requireServers } from '#test/servers/require.js';
@@ -50,7 +50,6 @@ describe('pontoon doctor', function () {
       }),
     ]);
     writeFileSync(join(folder, 'services.yaml'), stringify({ services: services(20) }));
-    const first = await freePorts([0, 1, 2, 3]);
     pontoon = await startPontoon({
       registries: [
         { name: 'zk', type: 'zookeeper', servers: [zookeeper.connectString] },
@@ -63,12 +62,12 @@ describe('pontoon doctor', function () {
         },
         { name: 'files', type: 'file', path: join(folder, 'services.yaml') },
       ],
-      istio: { xds: [{ listen: `127.0.0.1:${first}`, shards: 4 }] },
+      listener: { shards: 4 },
       state: { directory: join(folder, 'state') },
       coordination: { type: 'zookeeper', registry: 'zk' },
     });
     config = parse(readFileSync(configFile(), 'utf8'));
-    sources = [0, 1, 2, 3].map((shard) => `xds://127.0.0.1:${first + shard}`);
+    sources = [0, 1, 2, 3].map((shard) => `xds://127.0.0.1:${pontoon.xdsPort + shard}`);
     await until('Pontoon is ready', () => httpOk(`${pontoon.url}/readyz`));
     istiod = await startIstiod({ configSources: sources });
   });
@@ -163,6 +162,42 @@ describe('pontoon doctor', function () {
       expect(diagnosis.status).to.equal(1);
     } finally {
       await other.stop();
+    }
+  });
+
+  it('prints for TLS what a real istiod reads', async () => {
+    const { ca, cert, key } = certificates;
+    // The authority is found among the certificates of the file.
+    const chain = join(folder, 'chain.pem');
+    writeFileSync(chain, readFileSync(cert, 'utf8') + readFileSync(ca, 'utf8'));
+    const secure = await startPontoon({
+      registries: [{ name: 'files', type: 'file', path: join(folder, 'services.yaml') }],
+      listener: { shards: 2, tls: { cert: chain, key } },
+    });
+    let reader: Istiod | undefined;
+    try {
+      await until('Pontoon is ready', () => httpOk(`${secure.url}/readyz`));
+      const file = join(secure.folder, 'pontoon.yaml');
+      const { meshConfig } = await doctor(file);
+      reader = await startIstiod({ meshConfig: parse(meshConfig) as Record<string, unknown> });
+      const diagnosis = await doctor(file, [reader.url]);
+      expect(complaints(diagnosis)).to.deep.equal(['warn state.directory: not set']);
+      expect(diagnosis.findings.map(({ found }) => found)).to.include('holds all 20 resources as we sent them');
+      // As text, with what stands there once and is meant twice.
+      writeFileSync(join(reader.folder, 'mesh.yaml'), `rootNamespace: as-text\n${meshConfig}`);
+      const mesh = async () =>
+        (await reader?.debug('mesh')) as {
+          rootNamespace: string;
+          configSources: { tlsSettings?: { mode: string; caCertificates: string } }[];
+        };
+      await until('istiod reads the text', async () => (await mesh()).rootNamespace === 'as-text');
+      const [first, second] = (await mesh()).configSources;
+      expect(first?.tlsSettings?.mode).to.equal('SIMPLE');
+      expect(first?.tlsSettings?.caCertificates).to.include('BEGIN CERTIFICATE');
+      expect(second?.tlsSettings).to.deep.equal(first?.tlsSettings);
+    } finally {
+      await reader?.stop();
+      await secure.stop();
     }
   });
 
