@@ -84,12 +84,12 @@ describe('old and new istiods', function () {
         const [state] = listener.clients();
         expect(state?.protocol).to.equal('sotw');
         const isOld = contract?.group === 'v1alpha3';
-        expect(state?.version).to.equal(isOld ? 'before 1.24' : '1.24 or later');
+        const isNew = contract === undefined;
+        expect(state?.version).to.equal(isOld ? 'before 1.24' : isNew ? '1.30 or later' : '1.24 or later');
         expect(state?.workarounds).to.deep.equal([
           ...(isOld ? ['v1alpha3 type URL'] : []),
           'time-stamp nonces',
-          'same-address label',
-          'name in one source only',
+          ...(isNew ? [] : ['same-address label', 'name in one source only']),
         ]);
 
         changes(instance('10.0.0.1', 8001), instance('10.0.0.3', 8001));
