@@ -223,7 +223,10 @@ describe('the version of a client', () => {
     expect(of('1.31.0', entries).workarounds).to.deep.equal([]);
     expect(of('1.29.3', entries).workarounds).to.deep.equal(ofOld);
     expect(of('next', entries).workarounds).to.deep.equal(ofOld);
-    expect(of('', 'networking.istio.io/v1alpha3/ServiceEntry').workarounds).to.deep.equal(['v1alpha3 type URL', ...ofOld]);
+    expect(of('', 'networking.istio.io/v1alpha3/ServiceEntry').workarounds).to.deep.equal([
+      'v1alpha3 type URL',
+      ...ofOld,
+    ]);
     expect(of('', gateways).workarounds).to.deep.equal([]);
   });
 });
