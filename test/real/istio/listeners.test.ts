@@ -13,7 +13,7 @@ import { cause } from '#sources/contract.js';
 import { Sidecar } from '#test/e2e/sidecar.js';
 import { makeCertificate, makeCertificates } from '#test/servers/certificates.js';
 import { type Envoy, startEnvoy } from '#test/servers/envoy.js';
-import { type Istiod, startIstiod } from '#test/servers/istiod.js';
+import { type ConfigSource, type Istiod, startIstiod } from '#test/servers/istiod.js';
 import { freePort } from '#test/servers/ports.js';
 import { until } from '#test/servers/probes.js';
 import { requireServers } from '#test/servers/require.js';
@@ -53,13 +53,7 @@ describe('listeners and a real istiod', function () {
     return listener;
   }
 
-  async function istiodOf(
-    ...configSources: Parameters<typeof startIstiod>[0] extends infer Options | undefined
-      ? Options extends { configSources?: readonly (infer Source)[] }
-        ? Source[]
-        : never
-      : never
-  ): Promise<Istiod> {
+  async function istiodOf(...configSources: (string | ConfigSource)[]): Promise<Istiod> {
     const istiod = await startIstiod({ configSources });
     running.push(istiod);
     return istiod;
