@@ -4,9 +4,10 @@ import type { Parts } from '#admin/report.js';
 import { type Admin, startAdmin } from '#admin/server.js';
 import { Catalog } from '#catalog/catalog.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
-import { isSame } from '#config/fields.js';
+import { hostPortText, isSame } from '#config/fields.js';
 import type { Config } from '#config/schema.js';
 import { openCoordination } from '#coordination/coordination.js';
+import { shardsHint } from '#istio/meshconfig.js';
 import { Projection } from '#istio/projection.js';
 import { JournalFile } from '#journal/file.js';
 import { Journal } from '#journal/journal.js';
@@ -67,6 +68,17 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     if (!serving.isWaiting || awaited().length > 0) return;
     serving.complete();
     showRest();
+    hintAtShards();
+  };
+  const hintAtShards = (): void => {
+    // Of a part of the shards nothing is known about the whole.
+    if (current.istio.serve !== undefined) return;
+    const services = [...catalog.services.values()];
+    const size = { services: services.length, endpoints: services.reduce((sum, one) => sum + one.endpoints.length, 0) };
+    for (const { listen, shards } of current.istio.xds) {
+      const hint = shardsHint(size, shards);
+      if (hint !== undefined) log.warn({ listener: hostPortText(listen) }, hint);
+    }
   };
   const showRest = (): void => {
     doors.kubernetes?.ready();

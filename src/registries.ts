@@ -178,7 +178,8 @@ export function registryPolicies({
   });
 }
 
-function adapterOf(registry: RegistryConfig): Adapter {
+/** The adapter of a registry's type. */
+export function adapterOf(registry: RegistryConfig): Adapter {
   const adapter = adapters.find(({ type }) => type === registry.type);
   if (adapter === undefined) throw new Error(`no adapter for type ${registry.type}`);
   return adapter;

@@ -5,8 +5,8 @@ const fixed: readonly [string, (config: Config) => unknown][] = [
   ['istio.xds', ({ istio }) => istio.xds],
   ['istio.vip', ({ istio }) => istio.vip],
   ['istio.kubernetes', ({ istio }) => istio.kubernetes],
-  // The sink is elected for its shards.
-  ['istio.serve', ({ istio }) => istio.kubernetes && istio.serve],
+  // The sink is elected for its shards; and neither sink waits until a shard that comes is complete, as the listeners do.
+  ['istio.serve', ({ istio }) => (istio.kubernetes ?? istio.files) && istio.serve],
   ['istio.files', ({ istio }) => istio.files],
   ['istio.dns', ({ istio }) => istio.dns],
   ['admin', ({ admin }) => admin],

@@ -405,6 +405,46 @@ const registries: readonly Registry[] = [
       },
     ],
   },
+  {
+    name: 'Kubernetes',
+    client: 'istiod',
+    features: [
+      ...contract('kubernetes/contract'),
+      {
+        feature: 'Services and EndpointSlices by list and watch, with bookmarks',
+        client: true,
+        shown: [['real/kubernetes/contract', 'contract']],
+      },
+      {
+        feature: 'pods join the instances of other registries: identity, locality, network',
+        client: 'its own services',
+        shown: [
+          ['e2e/strict', 'answers every call, whichever kind of instance'],
+          ['unit/pods', 'whoever is told first'],
+        ],
+      },
+      {
+        feature: 'localities of nodes, network of the cluster',
+        client: true,
+        shown: [['real/kubernetes/kubernetes', 'the locality of their node']],
+      },
+      {
+        feature: 'namespaces, label selector',
+        client: 'namespaces',
+        shown: [['real/kubernetes/kubernetes', 'reads the wanted namespaces and labels']],
+      },
+      {
+        feature: 'the rights of one namespace are enough',
+        client: false,
+        shown: [['real/kubernetes/kubernetes', 'where it may read one namespace only']],
+      },
+      {
+        feature: 'clusters with the same addresses, told apart by network',
+        client: true,
+        shown: [['unit/pods', 'tells the pods of two clusters']],
+      },
+    ],
+  },
 ];
 
 /** The tables, as Markdown. */

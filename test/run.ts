@@ -34,8 +34,10 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   coordination: ['zookeeper', 'consul', 'etcd', 'kube-apiserver'],
   kubernetes: ['etcd', 'kube-apiserver'],
   eureka: ['eureka', 'springcloud'],
+  doctor: ['zookeeper', 'consul', 'istiod', 'libfaketime', 'etcd', 'kube-apiserver'],
   file: [],
   snapshot: [],
+  names: ['istiod', 'envoy', 'coredns'],
   'kubernetes-sink': ['etcd', 'kube-apiserver', 'istio-crds', 'istiod'],
   istio: ['istiod', 'istio-validator', 'envoy'],
 };

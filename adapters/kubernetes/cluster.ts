@@ -1,5 +1,5 @@
 import { compareText } from '#model/mesh.js';
-import type { Instance, RegistryService, Rejection, ServiceKey } from '#model/service.js';
+import type { Instance, Metadata, RegistryService, Rejection, ServiceKey } from '#model/service.js';
 import { workloadKeys } from '#model/workload.js';
 import type { ClusterPod, ClusterService, Slice } from './decode.js';
 
@@ -35,6 +35,8 @@ export class Cluster {
   readonly #podsOn = new Map<string, Set<string>>();
   /** Slices by the pods in them. */
   readonly #slicesWith = new Map<string, Set<string>>();
+
+  readonly #metadata = new Map<string, Metadata>();
 
   constructor(settings: ClusterSettings) {
     this.#settings = settings;
@@ -111,12 +113,7 @@ export class Cluster {
   pod(id: string): RegistryService | undefined {
     const pod = this.pods.get(id);
     if (pod === undefined) return undefined;
-    const { namespace, account, transport } = pod;
-    const identity = `spiffe://${this.#settings.trustDomain}/ns/${namespace}/sa/${account}`;
-    const metadata = {
-      [workloadKeys.identity]: identity,
-      ...(transport === undefined ? {} : { [workloadKeys.transport]: transport }),
-    };
+    const metadata = this.#metadataOf(pod);
     return {
       key: this.podKey(id),
       kind: 'pod',
@@ -137,6 +134,18 @@ export class Cluster {
       rejected: [],
       consumers: [],
     };
+  }
+
+  /** Many pods share few accounts: each is written once. */
+  #metadataOf({ namespace, account, transport }: ClusterPod): Metadata {
+    const identity = `spiffe://${this.#settings.trustDomain}/ns/${namespace}/sa/${account}`;
+    const id = `${identity} ${transport}`;
+    const known = this.#metadata.get(id) ?? {
+      [workloadKeys.identity]: identity,
+      ...(transport === undefined ? {} : { [workloadKeys.transport]: transport }),
+    };
+    this.#metadata.set(id, known);
+    return known;
   }
 
   #endpoints(id: string, { ports, family }: ClusterService): Endpoints {

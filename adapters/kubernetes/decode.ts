@@ -137,7 +137,13 @@ export function decodeSlice(object: KubeObject): Slice {
     const pod = targetRef?.kind === 'Pod' ? targetRef.name : undefined;
     const id = pod ?? first;
     try {
-      found.push({ id, isPod: pod !== undefined, address: parseAddress(first).text, status: statusOf(conditions), zone });
+      found.push({
+        id,
+        isPod: pod !== undefined,
+        address: parseAddress(first).text,
+        status: statusOf(conditions),
+        zone,
+      });
     } catch (error) {
       rejected.push({ record: id, reason: reasonOf(error) });
     }

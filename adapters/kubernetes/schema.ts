@@ -34,11 +34,7 @@ export const fields = {
   heartbeat: duration(1_000)
     .prefault('30s')
     .meta({ description: 'How often the API server is asked for a sign of life, beside what it tells by itself' }),
-  selector: z
-    .string()
-    .min(1)
-    .optional()
-    .meta({
-      description: 'Label selector of the services that are read, such as team=shop,tier!=test; all unless set',
-    }),
+  selector: z.string().min(1).optional().meta({
+    description: 'Label selector of the services that are read, such as team=shop,tier!=test; all unless set',
+  }),
 };

@@ -57,6 +57,7 @@ export class KubernetesSource implements Source {
     } finally {
       run.close();
       release();
+      client.close();
     }
   }
 

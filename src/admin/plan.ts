@@ -4,6 +4,7 @@ import { nameFilter } from '#config/fields.js';
 import type { Config, RegistryConfig } from '#config/schema.js';
 import { type EndpointChange, hostEntry } from '#journal/entry.js';
 import { compareText, type MeshService } from '#model/mesh.js';
+import { type RegistryService, serviceId } from '#model/service.js';
 import { cause } from '#sources/contract.js';
 import { catalogSettings, registryPolicies, type SourceChanges, sourceChanges } from '../registries.js';
 import { checkReloadable } from '../reloadable.js';
@@ -77,7 +78,9 @@ function shadowCatalog({ catalog, config }: Parts, next: Config): Catalog {
     const listing = views[index]?.listing();
     const known = isKnown(config, registry) ? catalog.view(registry.name)?.services.values() : undefined;
     const includes = nameFilter(registry.include, registry.exclude);
-    listing?.add([...(known ?? [])].filter(({ key }) => includes(key.name)));
+    // Names of pods are none of services.
+    const isWanted = ({ key }: RegistryService) => catalog.isWorkload(serviceId(key)) || includes(key.name);
+    listing?.add([...(known ?? [])].filter(isWanted));
     listing?.commit(cause('plan'));
   }
   return shadow;

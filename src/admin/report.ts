@@ -3,6 +3,7 @@ import type { RegistryView } from '#catalog/view.js';
 import type { Config } from '#config/schema.js';
 import type { Coordination } from '#coordination/contract.js';
 import type { Projection } from '#istio/projection.js';
+import type { MeshScope } from '#istio/scope.js';
 import type { Journal } from '#journal/journal.js';
 import { compareText, type MeshPort, type MeshService } from '#model/mesh.js';
 import { reasonOf } from '#model/reason.js';
@@ -272,4 +273,26 @@ export function doorsReport({ listeners, kubernetes, files }: Parts): DoorsRepor
 /** The xDS clients of all listeners. */
 export function clients({ listeners }: Parts): ClientState[] {
   return listeners.flatMap((listener) => listener.clients());
+}
+
+/** One Istio resource as sinks show it, without its content. */
+export interface ResourceReport {
+  readonly type: string;
+  /** `namespace/name`. */
+  readonly name: string;
+  readonly version: string;
+  /** Chooses the shard: modulo the number of shards. */
+  readonly bucket: number;
+  /** For the conditions of sinks. */
+  readonly mesh: MeshScope;
+  /** Addresses of the endpoints of its host. */
+  readonly addresses: readonly string[];
+}
+
+/** Every Istio resource that the registries yield; which sink shows which is the configuration's. */
+export function resourceReports({ catalog, projection }: Parts): ResourceReport[] {
+  return projection.encoded().map(({ type, name, version, bucket, mesh }) => {
+    const endpoints = catalog.services.get(mesh.host)?.endpoints ?? [];
+    return { type, name, version, bucket, mesh, addresses: endpoints.map(({ address }) => address) };
+  });
 }

@@ -19,6 +19,7 @@ import {
   registryReports,
   registryServices,
   rejectedRecords,
+  resourceReports,
   serviceReport,
   serviceSummaries,
   stateReport,
@@ -202,6 +203,7 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
       : parts.kubernetes.object(request.params.host),
   );
   server.get('/api/v1/clients', async () => clients(parts));
+  server.get('/api/v1/istio/resources', async () => resourceReports(parts));
   server.get<{ Querystring: Texts }>('/api/v1/istio/serviceentries', { schema: texts }, async (request, reply) => {
     const { host } = request.query;
     if (host && !catalog.services.has(host))

@@ -26,7 +26,7 @@ export async function askBytes(options: ApiOptions, path: string): Promise<Buffe
 }
 
 async function answerOf(options: ApiOptions, path: string, init: RequestInit): Promise<Response> {
-  const url = options.url ?? adminUrl(options.config);
+  const url = apiUrl(options);
   let response: Response;
   try {
     response = await fetch(new URL(`/api/v1/${path}`, url), init);
@@ -41,8 +41,10 @@ async function answerOf(options: ApiOptions, path: string, init: RequestInit): P
   throw new CommandError(`${url} answered: ${refusal}`);
 }
 
-function adminUrl(file: string): string {
-  const { host, port } = read(file).admin.listen;
+/** Where the running Pontoon is asked. */
+export function apiUrl({ url, config }: ApiOptions): string {
+  if (url !== undefined) return url;
+  const { host, port } = read(config).admin.listen;
   const own = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
   return `http://${hostPortText({ host: own, port })}`;
 }

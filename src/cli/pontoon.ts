@@ -2,9 +2,11 @@
 import { Command } from 'commander';
 import { version } from '../version.js';
 import { command } from './api.js';
+import { doctor } from './doctor.js';
 import { explain } from './explain.js';
 import { inspect } from './inspect.js';
 import { journal } from './journal.js';
+import { meshconfig } from './meshconfig.js';
 import { plan } from './plan.js';
 import { release } from './release.js';
 import { reload } from './reload.js';
@@ -80,6 +82,19 @@ asking('release', 'end what guards hold, at once and in all replicas')
   .argument('[service]', 'name of a service; everything that is held of the registry unless given')
   .option('--start', 'instead: let a first start go on without this registry')
   .action(command(release));
+asking(
+  'doctor',
+  'check the registries, the listeners, istiods and what is around them, and say what to do; exits with 0 if all is well, 1 if anything failed, 2 if something cannot be told',
+)
+  .option('--istiod <url...>', "istiods' debug pages: http://127.0.0.1:15014")
+  .option('--timeout <seconds>', 'for a single question; all together end within three times that', '5')
+  .option('--json', 'print JSON')
+  .action(command(doctor, 2));
+program
+  .command('meshconfig')
+  .description("print the part of istiod's meshConfig that makes it read this Pontoon")
+  .option('-c, --config <file>', 'configuration file', 'config/pontoon.yaml')
+  .action(command(meshconfig));
 const snapshot = program
   .command('snapshot')
   .description('look at what Pontoon keeps on disk for its next start (state.directory)');

@@ -6,6 +6,7 @@ import type { Config } from '#config/schema.js';
 import { reasonOf } from '#model/reason.js';
 import { createLog } from '../log.js';
 import { type Pontoon, startPontoon } from '../main.js';
+import { fragmentOf } from './meshconfig.js';
 
 /** ms without a further change until a changed configuration is read. */
 const settleMs = 300;
@@ -29,7 +30,7 @@ export async function run(options: { config: string }): Promise<void> {
   try {
     const reread = () => loadConfig(options.config);
     const pontoon = await startPontoon(config, log, reread);
-    process.stdout.write(welcome(pontoon));
+    process.stdout.write(welcome(pontoon, config, options.config));
     stopOnSignal(pontoon, log);
     reloadOnChange(pontoon, options.config, reread, log);
   } catch (error) {
@@ -81,16 +82,28 @@ function stopOnSignal(pontoon: Pontoon, log: Logger): void {
   process.once('SIGINT', stop);
 }
 
-function welcome({ adminUrl, xds }: Pontoon): string {
+/** Addresses that are printed one by one. */
+const mostAddresses = 4;
+
+function welcome({ adminUrl, xds }: Pontoon, config: Config, file: string): string {
+  const isShort = xds.length <= mostAddresses;
+  const addresses = isShort ? xds.join(', ') : `${xds[0]} and ${xds.length - 1} more`;
+  // The ports that were bound; of several listeners each has its own number of them.
+  let first = 0;
+  const ports = config.istio.xds.map(({ shards }) => {
+    const own = xds.slice(first, first + shards);
+    first += shards;
+    return own.map((address) => Number(address.slice(address.lastIndexOf(':') + 1)));
+  });
+  const fragment = isShort
+    ? fragmentOf(config, ports).replace(/^(?=.)/gm, '  ')
+    : `  pontoon meshconfig -c ${file}    # prints what istiod's meshConfig needs\n`;
   return `
 Pontoon is running.
   status page and API   ${adminUrl}
-  xDS server for Istio  ${xds.join(', ')}
+${xds.length === 0 ? '' : `  xDS server for Istio  ${addresses}\n`}
+To let Istio read it:
 
-To let Istio read it, add this to its meshConfig and restart istiod; keep k8s:// if you use Istio's Kubernetes resources:
-
-  configSources:
-${xds.map((address) => `    - address: xds://${address.replace(/^(0\.0\.0\.0|\[::\])(?=:)/, '<this host>')}\n      tlsSettings: { mode: DISABLE }\n`).join('')}    - address: k8s://
-
+${fragment}
 `;
 }

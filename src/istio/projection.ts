@@ -40,6 +40,11 @@ export class Projection extends EventEmitter<{ change: [ProjectionChange] }> {
     });
   }
 
+  /** All resources as they are sent. */
+  encoded(): EncodedResource[] {
+    return [...this.#projected.values()].flat();
+  }
+
   /** What Istio or Envoy would refuse, by host. */
   rejected(): ReadonlyMap<string, readonly Rejection[]> {
     return this.#rejected;

@@ -34,6 +34,7 @@ export function serviceEntrySpec(entry: ServiceEntry): object {
     resolution: ServiceEntry_Resolution[entry.resolution],
     ports: entry.ports.map(withoutEmpty),
     endpoints: entry.endpoints.map(withoutEmpty),
+    subjectAltNames: entry.subjectAltNames,
   });
 }
 

@@ -18,7 +18,17 @@ export class MeshAuthority {
 
   constructor(folder: string) {
     this.#folder = folder;
-    openssl('req', '-x509', ...newKey(this.#file('mesh.key')), '-days', '2', '-subj', '/O=mesh', '-out', this.#file('mesh.pem'));
+    openssl(
+      'req',
+      '-x509',
+      ...newKey(this.#file('mesh.key')),
+      '-days',
+      '2',
+      '-subj',
+      '/O=mesh',
+      '-out',
+      this.#file('mesh.pem'),
+    );
   }
 
   /** @param identity a SPIFFE URI */

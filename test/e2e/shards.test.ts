@@ -235,7 +235,13 @@ describe('four Pontoons with a quarter of the shards each', function () {
     await keeping(async () => {
       await first.reload(config(0, '0-3'));
       lead(second, 4, 5);
+      zookeeper.pause();
       await second.reload(config(1, '4-7'));
+      const asks = async () => (await second.clients()).length === 4;
+      // An answer without what ZooKeeper holds would have come through by then.
+      const isAsked = until('that istiod asks the new owner', asks, 60_000).then(() => sleep(1_000));
+      await isAsked.finally(() => zookeeper.resume());
+      await until('that it is synced', () => isSynced(second), 60_000);
       await gets(dubboName(own).toLowerCase(), 20_880, `${address(1, own, 8)}:20880`, () =>
         writer.create(dubbo(own, 8)),
       );

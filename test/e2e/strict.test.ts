@@ -75,7 +75,9 @@ describe('a service in the middle of its migration, of plain instances and of po
     istiod = await startIstiod({ configSources: [pontoon.configSource], meshConfig: { enableAutoMtls: true } });
     stops.push(() => istiod.stop());
 
-    const secrets = await SecretServer.start(authority.workload('caller', 'spiffe://cluster.local/ns/default/sa/caller'));
+    const secrets = await SecretServer.start(
+      authority.workload('caller', 'spiffe://cluster.local/ns/default/sa/caller'),
+    );
     stops.push(() => secrets.stop());
     callerPort = await freePort();
     caller = await startEnvoy(withSecrets(gatewayTo(istiod.xdsAddress, callerPort, [[host, 80]]), secrets.port));
@@ -99,7 +101,13 @@ describe('a service in the middle of its migration, of plain instances and of po
   };
 
   it('answers every call, whichever kind of instance it goes to', async () => {
-    await until('all three kinds answer', async () => Object.keys(await call()).sort().join() === 'permissive,plain,strict');
+    await until(
+      'all three kinds answer',
+      async () =>
+        Object.keys(await call())
+          .sort()
+          .join() === 'permissive,plain,strict',
+    );
     const counts = await call();
     console.log(`      ${JSON.stringify(counts)}`);
     expect(counts).to.have.all.keys('plain', 'strict', 'permissive');
@@ -133,6 +141,15 @@ describe('a service in the middle of its migration, of plain instances and of po
     await pontoon.reload({ registries: [{ name: 'old', type: 'file', path: services }, kubernetes] });
     await until('nothing fails', async () => (await call()).failed === undefined);
     expect(await call()).to.have.all.keys('plain', 'strict', 'permissive');
+  });
+
+  it('has calls fail where the certificate says another identity than the pod’s', async () => {
+    const elsewhere = { ...kubernetes, trustDomain: 'elsewhere.example' };
+    await pontoon.reload({ registries: [{ name: 'old', type: 'file', path: services }, elsewhere] });
+    await until('calls fail', async () => (await call()).failed !== undefined);
+    expect(await call()).to.have.all.keys('plain', 'failed');
+    await pontoon.reload({ registries: [{ name: 'old', type: 'file', path: services }, kubernetes] });
+    await until('nothing fails', async () => (await call()).failed === undefined);
   });
 
   it('follows a pod that is labelled otherwise', async () => {
@@ -173,7 +190,8 @@ function sidecarsOf({ cert, key, ca }: Workload, strict: number, permissive: num
     {
       name: 'http',
       typed_config: {
-        '@type': 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
+        '@type':
+          'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
         stat_prefix: text,
         http_filters: [
           {

@@ -52,12 +52,23 @@ export class KubeWriter {
   }
 
   /** A pod that runs at an address. */
-  async pod(namespace: string, name: string, ip: string, more: { metadata?: object; spec?: object } = {}): Promise<void> {
+  async pod(
+    namespace: string,
+    name: string,
+    ip: string,
+    more: { metadata?: object; spec?: object } = {},
+  ): Promise<void> {
     await this.apply('Pod', namespace, name, {
       metadata: more.metadata ?? {},
       spec: { containers: [{ name: 'app', image: 'app' }], ...more.spec },
     });
-    await this.apply('Pod', namespace, name, { status: { phase: 'Running', podIP: ip, podIPs: [{ ip }] } }, 'status');
+    await this.running(namespace, name, ip);
+  }
+
+  /** The status of a pod that runs at an address, as its kubelet writes it. */
+  async running(namespace: string, name: string, ip: string, more: object = {}): Promise<void> {
+    const status = { phase: 'Running', podIP: ip, podIPs: [{ ip }], ...more };
+    await this.apply('Pod', namespace, name, { status }, 'status');
   }
 
   /** Gives each line of a watch, until it is ended. @returns how to end it */

@@ -104,7 +104,7 @@ interface PontoonPorts {
 function write(folder: string, ports: PontoonPorts, { listener, ...config }: PontoonConfig): void {
   const content = stringify({
     ...config,
-    istio: { ...config.istio, xds: [{ listen: `127.0.0.1:${ports.xds}`, ...listener }] },
+    istio: { xds: [{ listen: `127.0.0.1:${ports.xds}`, ...listener }], ...config.istio },
     admin: { listen: `127.0.0.1:${ports.admin}` },
     log: { level: 'debug' },
   });

@@ -6,7 +6,12 @@ import type { RegistryView } from '#catalog/view.js';
 import { VipAllocator } from '#catalog/vip.js';
 import { Projection } from '#istio/projection.js';
 import { RegistryPolicy } from '#policy/contribution.js';
-import { DiscoveryRequest, DiscoveryResponse } from '#proto/xds/discovery.js';
+import {
+  DeltaDiscoveryRequest,
+  DeltaDiscoveryResponse,
+  DiscoveryRequest,
+  DiscoveryResponse,
+} from '#proto/xds/discovery.js';
 import { XdsListener } from '#sinks/xds/server.js';
 import { cause } from '#sources/contract.js';
 import { until } from '#test/servers/probes.js';
@@ -122,6 +127,39 @@ describe('xDS listener', () => {
     const { ask, responses } = open();
     ask(entries);
     await until('an answer', () => responses.length === 1);
+  });
+
+  it('serves delta clients beside: changes only, and nothing that they have from before', async () => {
+    const ask = (request: Partial<DeltaDiscoveryRequest>) => {
+      const call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> = connect().makeBidiStreamRequest(
+        `${discovery}/DeltaAggregatedResources`,
+        (one: DeltaDiscoveryRequest) => Buffer.from(DeltaDiscoveryRequest.encode(one).finish()),
+        (bytes: Buffer) => DeltaDiscoveryResponse.decode(bytes),
+      );
+      const responses: DeltaDiscoveryResponse[] = [];
+      call.on('data', (response: DeltaDiscoveryResponse) => responses.push(response));
+      call.on('error', () => undefined);
+      call.write(DeltaDiscoveryRequest.fromPartial({ typeUrl: entries, ...request }));
+      return { call, responses };
+    };
+    const first = ask({});
+    await until('everything', () => first.responses.length === 1);
+    const [known] = first.responses[0]?.resources ?? [];
+    expect(known?.name).to.equal('pontoon/s.test');
+    expect(known?.resource?.typeUrl).to.equal('type.googleapis.com/istio.mcp.v1alpha1.Resource');
+    expect(listener.clients().at(-1)?.protocol).to.equal('delta');
+    view.update([service('t', [instance('10.0.0.2', 1)])], [], cause('test'));
+    await until('the change', () => first.responses.length === 2);
+    expect(first.responses[1]?.resources.map(({ name }) => name)).to.deep.equal(['pontoon/t.test']);
+    first.call.cancel();
+    const versions = Object.fromEntries(
+      first.responses.flatMap(({ resources }) => resources.map(({ name, version }) => [name, version])),
+    );
+    const second = ask({ initialResourceVersions: { ...versions, 'pontoon/gone.test': '1' } });
+    await until('what is gone', () => second.responses.length === 1);
+    expect(second.responses[0]?.resources).to.deep.equal([]);
+    expect(second.responses[0]?.removedResources).to.deep.equal(['pontoon/gone.test']);
+    second.call.cancel();
   });
 
   it('forgets a client that is gone', async () => {

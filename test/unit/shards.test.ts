@@ -1,4 +1,7 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
+import { parseAllDocuments } from 'yaml';
 import { Catalog } from '#catalog/catalog.js';
 import { isServed, type ServedShards, shardOf, shardsText } from '#catalog/shards.js';
 import { bucketOf, parseRanges, VipAllocator } from '#catalog/vip.js';
@@ -87,7 +90,8 @@ const policies = [
 ];
 const templates = ['', '{{ service.name }}.mesh', '{{ service.name }}.{{ service.group }}.mesh', 'preset:name'];
 
-describe('shards over several Pontoons', () => {
+describe('shards over several Pontoons', function () {
+  this.timeout(30_000);
   it('divides hosts as listeners do', () => {
     for (const of of [1, 2, 16, 64, 256]) {
       expect(shardOf('orders.eureka', of)).to.equal(bucketOf('orders.eureka') % of);
@@ -139,11 +143,11 @@ describe('shards over several Pontoons', () => {
     );
     const read = (policy: string, known: (service: RegistryService) => Foreseen) =>
       [0, 1, 2, 3].map((quarter) => {
-        const config = setting(policy, { from: quarter * 16, to: quarter * 16 + 15, of: 64 });
-        const part = pontoon(config);
-        const count = list(part, config, services, known);
-        part.catalog.close();
-        return count;
+        const serve = { from: quarter * 16, to: quarter * 16 + 15, of: 64 };
+        const { policies } = setting(policy, serve);
+        const kinds = { file: { host: '{{ service.name }}', nominalWeight: 1, protocol: 'http' } } as const;
+        const foresight = new Foresight({ name: 'a', type: 'file', kinds }, policies, (host) => isServed(host, serve));
+        return services.filter((service) => foresight.mayServe(known(service))).length;
       });
     const sum = (counts: number[]) => counts.reduce((total, count) => total + count, 0);
     expect(sum(read('policies: []', nameAlone))).to.equal(1_000);
@@ -193,6 +197,22 @@ describe('shards over several Pontoons', () => {
       new Map([...vips].filter(([host]) => host !== 'gone')),
     );
     catalog.close();
+  });
+
+  it('are divided by the ordinals of the StatefulSets in deploy/', () => {
+    const documents = parseAllDocuments(readFileSync('deploy/shards.yaml', 'utf8')).map(
+      (document) => document.toJS() as { kind: string; spec: { replicas: number; template: unknown } },
+    );
+    const sets = documents.filter(({ kind }) => kind === 'StatefulSet');
+    expect(sets).to.have.length(2);
+    for (const { spec } of sets) {
+      const script = /args":\["([\s\S]*?)exec node/.exec(JSON.stringify(spec.template))?.[1] ?? '';
+      const shell = JSON.parse(`"${script}echo $PONTOON_SERVE"`) as string;
+      const ranges = Array.from({ length: spec.replicas }, (_, ordinal) =>
+        execFileSync('sh', ['-c', shell], { env: { HOSTNAME: `pontoon-a-${ordinal}` }, encoding: 'utf8' }).trim(),
+      );
+      expect(ranges).to.deep.equal(['0-15/64', '16-31/64', '32-47/64', '48-63/64']);
+    }
   });
 
   it('reads anew only where services are read one by one, and names depend on it', () => {

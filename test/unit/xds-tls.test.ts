@@ -51,11 +51,7 @@ describe('xDS over TLS', function () {
       listener.addresses[0] ?? '',
       certificate === undefined
         ? credentials.createSsl(readFileSync(server.ca))
-        : credentials.createSsl(
-            readFileSync(server.ca),
-            readFileSync(certificate.key),
-            readFileSync(certificate.cert),
-          ),
+        : credentials.createSsl(readFileSync(server.ca), readFileSync(certificate.key), readFileSync(certificate.cert)),
     );
     clients.push(client);
     const stream: ClientDuplexStream<DiscoveryRequest, DiscoveryResponse> = client.makeBidiStreamRequest(

@@ -4,6 +4,7 @@ import { DiscoveryRequest, DiscoveryResponse } from '#proto/xds/discovery.js';
 import { ShardedSets } from '#sinks/xds/set.js';
 import { SotwStream } from '#sinks/xds/sotw.js';
 import type { Connection } from '#sinks/xds/stream.js';
+import { compatibility } from '#sinks/xds/workarounds.js';
 
 const entries = 'networking.istio.io/v1/ServiceEntry';
 const gateways = 'networking.istio.io/v1/Gateway';
@@ -186,7 +187,9 @@ describe('shards', () => {
     expect([...touched.keys()]).to.deep.equal([1, 3]);
     expect(touched.get(1)?.get('ServiceEntry')).to.deep.equal(['a', 'b']);
     expect(sets.sets.map(({ size }) => size)).to.deep.equal([0, 2, 0, 1]);
-    expect([...sets.apply({ set: [resource('a', '1', 1)], removed: [resource('c', '3', 7)] }).keys()]).to.deep.equal([3]);
+    expect([...sets.apply({ set: [resource('a', '1', 1)], removed: [resource('c', '3', 7)] }).keys()]).to.deep.equal([
+      3,
+    ]);
   });
 
   it('serve what the filter takes, and remove what it takes no longer', () => {
@@ -200,5 +203,27 @@ describe('shards', () => {
     expect(sets.sets[0]?.size).to.equal(1);
     expect(sets.apply(inNamespace('other')).get(0)?.get('ServiceEntry')).to.deep.equal(['a']);
     expect(sets.sets[0]?.size).to.equal(0);
+  });
+});
+
+describe('the version of a client', () => {
+  const of = (said: string, ...typeUrls: string[]) =>
+    compatibility({ said, typeUrls, madeUpNonce: false, protocol: 'sotw' });
+
+  it('is what it says, unless that is the placeholder of its library: then what its types tell', () => {
+    expect(of('1.29.3', entries).version).to.equal('1.29.3');
+    expect(of('65536.65536.65536', entries).version).to.equal('1.24 or later');
+    expect(of('', 'networking.istio.io/v1alpha3/ServiceEntry').version).to.equal('before 1.24');
+    expect(of('', entries, 'extensions.istio.io/v1alpha1/TrafficExtension').version).to.equal('1.30 or later');
+    expect(of('', gateways).version).to.equal('');
+  });
+
+  it('says what is done for it; what is unknown counts as old', () => {
+    const ofOld = ['same-address label', 'name in one source only'];
+    expect(of('1.31.0', entries).workarounds).to.deep.equal([]);
+    expect(of('1.29.3', entries).workarounds).to.deep.equal(ofOld);
+    expect(of('next', entries).workarounds).to.deep.equal(ofOld);
+    expect(of('', 'networking.istio.io/v1alpha3/ServiceEntry').workarounds).to.deep.equal(['v1alpha3 type URL', ...ofOld]);
+    expect(of('', gateways).workarounds).to.deep.equal([]);
   });
 });

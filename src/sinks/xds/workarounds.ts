@@ -19,8 +19,9 @@ export interface Compatibility {
 /** istiod as a config source's client sets no version of its own, and its library fills in this one. */
 const noVersion = '65536.65536.65536';
 
-/** From the types that a client asks for: the newest sign first. Versions are [major, minor]. */
+/** From the types that a client asks for: the newest sign first. Releases of Istio 1. */
 const signs: readonly { readonly url: RegExp; readonly least?: number; readonly below?: number }[] = [
+  { url: /^extensions\.istio\.io\/v1alpha1\/TrafficExtension$/, least: 30 },
   { url: /^networking\.istio\.io\/v1\/ServiceEntry$/, least: 24 },
   { url: /^networking\.istio\.io\/v1alpha3\/ServiceEntry$/, below: 24 },
 ];

@@ -46,8 +46,9 @@ export class KubernetesUnderTest implements RegistryUnderTest {
     await this.#write.pod(namespace, podName(service, instance), instance.address, {
       metadata: { labels: instance.metadata },
     });
-    if (isNew) await this.#writeService(service);
     await this.#writeSlice(service, instance.port);
+    // Last, so that it appears at once with its instance.
+    if (isNew) await this.#writeService(service);
   }
 
   async deregister(service: string, instance: TestInstance): Promise<void> {
@@ -80,8 +81,8 @@ export class KubernetesUnderTest implements RegistryUnderTest {
     for (const instance of [...instances].reverse()) {
       await this.#writeSlice(service, instance.port, { touched: String(Date.now()) });
       // As a kubelet does all the time: a status with nothing new for callers in it.
-      const status = { conditions: [{ type: 'Ready', status: 'True', lastProbeTime: new Date().toISOString() }] };
-      await this.#write.apply('Pod', namespace, podName(service, instance), { status }, 'status');
+      const conditions = [{ type: 'Ready', status: 'True', lastProbeTime: new Date().toISOString() }];
+      await this.#write.running(namespace, podName(service, instance), instance.address, { conditions });
     }
   }
 
@@ -97,7 +98,7 @@ export class KubernetesUnderTest implements RegistryUnderTest {
   }
 
   async watch(service: string, seen: (mark: string | undefined) => void) {
-    const path = `/api/v1/namespaces/${namespace}/pods?watch=1`;
+    const path = `/api/v1/namespaces/${namespace}/pods?watch=1&resourceVersion=0`;
     const prefix = `${service}-`;
     return this.#write.watch(path, (event) => {
       const { metadata } = (event as PodEvent).object ?? {};
@@ -116,7 +117,8 @@ export class KubernetesUnderTest implements RegistryUnderTest {
     await this.#write.apply('EndpointSlice', namespace, `${service}-${port}`, {
       metadata: { labels: { 'kubernetes.io/service-name': service }, annotations },
       addressType: 'IPv4',
-      endpoints: instance === undefined ? [] : [{ addresses: [instance.address], conditions: { ready: true }, targetRef }],
+      endpoints:
+        instance === undefined ? [] : [{ addresses: [instance.address], conditions: { ready: true }, targetRef }],
       ports: [{ name: 'http', port, protocol: 'TCP' }],
     });
   }

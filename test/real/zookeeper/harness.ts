@@ -7,6 +7,7 @@ import { type Pauses, ZooKeeperSource } from '#adapters/zookeeper/source.js';
 import { RegistryView, type ViewChange } from '#catalog/view.js';
 import { nameFilter } from '#config/fields.js';
 import type { RegistryService } from '#model/service.js';
+import type { SourceContext } from '#sources/contract.js';
 import { Supervisor } from '#sources/supervisor.js';
 import { until } from '#test/servers/probes.js';
 
@@ -17,10 +18,15 @@ export class Reading {
   readonly #supervisor: Supervisor;
 
   /** @param config as in the configuration file, but for what all registries share */
-  constructor(config: z.input<z.ZodObject<typeof fields>>, exclude: readonly string[] = [], pauses?: Pauses) {
+  constructor(
+    config: z.input<z.ZodObject<typeof fields>>,
+    exclude: readonly string[] = [],
+    pauses?: Pauses,
+    mayServe: SourceContext['mayServe'] = () => true,
+  ) {
     const log = pino({ level: process.env.PONTOON_TEST_LOG ?? 'silent' });
     this.view = new RegistryView('zk', (change) => this.changes.push(change));
-    const context = { registry: 'zk', log, includes: nameFilter(undefined, exclude) };
+    const context = { registry: 'zk', log, includes: nameFilter(undefined, exclude), mayServe };
     const source = new ZooKeeperSource(z.strictObject(fields).parse(config), context, pauses);
     this.#supervisor = new Supervisor(source, { view: this.view, staleAfter: 60_000, log });
     this.#supervisor.start();
