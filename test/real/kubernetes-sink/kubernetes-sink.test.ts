@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { Sidecar } from '#test/e2e/sidecar.js';
 import { type Istiod, startIstiod } from '#test/servers/istiod.js';
@@ -19,7 +18,7 @@ describe('Kubernetes sink', () => {
   before(async function () {
     await requireServers(this, 'etcd', 'kube-apiserver', 'istio-crds', 'istiod');
     this.timeout(120_000);
-    cluster = await Cluster.start('shop');
+    cluster = await Cluster.start('shop', 'istio-system');
     istiod = await startIstiod({
       kubeconfig: cluster.api.kubeconfig(),
       // As it is by default: it must leave alone what has addresses.
@@ -83,8 +82,12 @@ describe('Kubernetes sink', () => {
     const replica = await start(new ServicesFile({ 'vip.test': ['10.0.0.1:8080'] }));
     await replica.settled(1);
     await sidecar?.has('vip.test', 80, ['10.0.0.1:8080']);
-    // Time for the allocation, which takes part as one that leads.
-    await sleep(2_000);
+    // One without addresses shows that the allocation is at work, and has passed ours.
+    await cluster.applyAs('hand', 'pontoon/auto.test', {
+      spec: { hosts: ['auto.test'], ports: [{ name: 'http', number: 80, protocol: 'HTTP' }], resolution: 'DNS' },
+    });
+    const statusOf = async () => JSON.stringify((await cluster.entries()).get('pontoon/auto.test')?.status ?? {});
+    await until('an address allocated', async () => (await statusOf()).includes('addresses'));
     const entry = (await cluster.entries()).get('pontoon/vip.test');
     expect(entry?.spec.addresses).to.have.length(1);
     expect(entry?.spec.addresses?.[0]).to.match(/^24\d|^25[0-4]/);
