@@ -1,4 +1,5 @@
-import type { Catalog, RejectedService } from '#catalog/catalog.js';
+import type { Catalog } from '#catalog/catalog.js';
+import type { RejectedService } from '#catalog/contributions.js';
 import type { RegistryView } from '#catalog/view.js';
 import type { Config } from '#config/schema.js';
 import type { Coordination } from '#coordination/contract.js';

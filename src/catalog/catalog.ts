@@ -3,12 +3,12 @@ import type { GuardSettings } from '#guard/counts.js';
 import type { Guard } from '#guard/guard.js';
 import type { Held, Hold } from '#guard/hold.js';
 import { compareText, type MeshService } from '#model/mesh.js';
-import { reasonOf } from '#model/reason.js';
 import { serviceId } from '#model/service.js';
 import type { Contribution, ContributionTrace, RegistryPolicy } from '#policy/contribution.js';
 import type { Known, KnownEmpty, KnownRegistry } from '#snapshot/known.js';
 import { type Cause, cause as causeNow } from '#sources/contract.js';
 import { Claims, hostsOf } from './claims.js';
+import { Contributions, type RejectedService } from './contributions.js';
 import { Graces } from './graces.js';
 import { type MeshDefaults, merge } from './merge.js';
 import { CatalogRegistry, type Made } from './registry.js';
@@ -24,13 +24,6 @@ export interface CatalogChange {
   readonly before: ReadonlyMap<string, MeshService | undefined>;
   readonly registry: string;
   readonly cause: Cause;
-}
-
-/** A registry's service that is not in the mesh, with the reason. */
-export interface RejectedService {
-  readonly id: string;
-  readonly registry: string;
-  readonly reason: string;
 }
 
 /** What the configuration says about mesh services. */
@@ -83,22 +76,14 @@ export class Catalog extends EventEmitter<{
   readonly #remembered: ReadonlyMap<string, MeshService>;
   readonly #vips: VipAllocator;
   readonly #registries = new Map<string, CatalogRegistry>();
-  /** Service id → what it adds. */
-  readonly #contributions = new Map<string, Contribution>();
+  readonly #contributions = new Contributions();
   readonly #claims = new Claims((id) => this.#contributions.get(id));
-  readonly #failed = new Map<string, RejectedService>();
   /** Host → services that do not get it. */
   readonly #collided = new Map<string, readonly RejectedService[]>();
-  /** Services that the configuration leaves out. */
-  readonly #dropped = new Map<string, RejectedService>();
-  /** Services that other Pontoons have in the mesh: none of their hosts is served here. */
-  readonly #elsewhere = new Map<string, RejectedService>();
   /** Undefined while no registry describes any. */
   #workloads: Workloads | undefined;
   /** Hosts that nobody claims any more, until their grace has run out. */
   readonly #graces = new Graces((host) => this.#forget(host));
-  /** Services that change by themselves: registry and when, in ms since 1970. */
-  readonly #due = new Map<string, { readonly registry: string; readonly at: number }>();
   #ticking: NodeJS.Timeout | undefined;
   /** From before the start: those that had no endpoints. */
   #leaving: readonly KnownEmpty[];
@@ -151,7 +136,7 @@ export class Catalog extends EventEmitter<{
     for (const registry of new Set([...known.keys(), ...this.#registries.keys()]))
       this.#recompute(registry, this.#idsOf(registry), touched);
     for (const [name, registry] of this.#registries) {
-      const changed = registry.rebase(settings.guards, this.#contributionsOf(name), lastTick());
+      const changed = registry.rebase(settings.guards, this.#contributions.of(name), lastTick());
       this.#recompute(name, changed, touched);
     }
     const isStart = isFirst && this.views().some(({ isRestored }) => isRestored);
@@ -186,7 +171,7 @@ export class Catalog extends EventEmitter<{
 
   /** All contributions, in no order. */
   contributions(): Iterable<Contribution> {
-    return this.#contributions.values();
+    return this.#contributions.all();
   }
 
   /** What a registry's service adds to its host; undefined if it is rejected as a whole. */
@@ -214,17 +199,18 @@ export class Catalog extends EventEmitter<{
 
   /** Services that are in no mesh service: no valid host, or a host that another service of the registry holds. */
   rejected(): RejectedService[] {
-    return [...this.#failed.values(), ...[...this.#collided.values()].flat()].sort((a, b) => compareText(a.id, b.id));
+    const collided = [...this.#collided.values()].flat();
+    return [...this.#contributions.absent('failed'), ...collided].sort((a, b) => compareText(a.id, b.id));
   }
 
   /** Services that the configuration leaves out, with the policy that does. */
   dropped(): RejectedService[] {
-    return [...this.#dropped.values()].sort((a, b) => compareText(a.id, b.id));
+    return this.#contributions.absent('dropped');
   }
 
   /** Services that are in no mesh service here, since none of their hosts falls into a shard that is served here. */
   elsewhere(): RejectedService[] {
-    return [...this.#elsewhere.values()].sort((a, b) => compareText(a.id, b.id));
+    return this.#contributions.absent('elsewhere');
   }
 
   /** Why a host is in no mesh service here although a service claims it; undefined if it is served here. */
@@ -287,20 +273,15 @@ export class Catalog extends EventEmitter<{
   }
 
   #awaitTick(): void {
-    if (this.#due.size > 0) this.#ticking ??= setTimeout(() => this.#tick(), tick - (Date.now() % tick)).unref();
-  }
-
-  /** By the ids of the services. */
-  #contributionsOf(registry: string): ReadonlyMap<string, Contribution> {
-    return new Map([...this.#contributions].filter(([, { key }]) => key.registry === registry));
+    if (this.#contributions.hasDue)
+      this.#ticking ??= setTimeout(() => this.#tick(), tick - (Date.now() % tick)).unref();
   }
 
   #tick(): void {
     this.#ticking = undefined;
     const now = lastTick();
     for (const registry of this.#registries.keys()) {
-      const ids = [...this.#due].filter(([, due]) => due.registry === registry && due.at <= now).map(([id]) => id);
-      this.#rejoin(registry, ids, causeNow('warm-up'));
+      this.#rejoin(registry, this.#contributions.due(registry, now), causeNow('warm-up'));
     }
   }
 
@@ -333,11 +314,8 @@ export class Catalog extends EventEmitter<{
 
   /** All that is or was known of a registry. */
   #idsOf(registry: string): string[] {
-    const ids = new Set(this.#registries.get(registry)?.view.services.keys());
-    for (const [id, { key }] of this.#contributions) if (key.registry === registry) ids.add(id);
-    for (const services of [this.#failed, this.#dropped, this.#elsewhere])
-      for (const [id, service] of services) if (service.registry === registry) ids.add(id);
-    return [...ids];
+    const listed = this.#registries.get(registry)?.view.services.keys() ?? [];
+    return [...new Set([...listed, ...this.#contributions.idsOf(registry)])];
   }
 
   /** @param touched takes up the hosts that may change */
@@ -360,37 +338,17 @@ export class Catalog extends EventEmitter<{
   /** What a service adds, if anything. @param made what the policies make of it, where that is known already */
   #contribute(name: string, id: string, made?: Made): Contribution | undefined {
     const before = this.#contributions.get(id);
-    const contribution = this.#made(name, id, made);
+    const registry = this.#registries.get(name);
+    const service = registry?.view.services.get(id);
+    const result = service === undefined ? undefined : (made ?? registry?.make(service, lastTick()));
+    const contribution = this.#contributions.set(name, id, result, (one) => this.#elsewhere(one));
     this.#workloads?.move(id, before?.usable ?? [], contribution?.usable ?? []);
     return contribution;
   }
 
-  #made(name: string, id: string, made: Made | undefined): Contribution | undefined {
-    this.#contributions.delete(id);
-    this.#failed.delete(id);
-    this.#dropped.delete(id);
-    this.#elsewhere.delete(id);
-    this.#due.delete(id);
-    const registry = this.#registries.get(name);
-    const service = registry?.view.services.get(id);
-    if (service === undefined || registry === undefined) return undefined;
-    const result = made ?? registry.make(service, lastTick());
-    if ('error' in result) {
-      this.#failed.set(id, { id, registry: name, reason: reasonOf(result.error) });
-      return undefined;
-    }
-    if ('dropped' in result) {
-      this.#dropped.set(id, { id, registry: name, reason: `left out by ${result.dropped}` });
-      return undefined;
-    }
-    if ('workloads' in result) return undefined;
-    this.#contributions.set(id, result);
-    const reason = [...hostsOf(result)].some((host) => this.#isServed(host))
-      ? undefined
-      : this.elsewhereText(result.host);
-    if (reason !== undefined) this.#elsewhere.set(id, { id, registry: name, reason });
-    if (result.until !== undefined) this.#due.set(id, { registry: name, at: result.until });
-    return result;
+  #elsewhere(contribution: Contribution): string | undefined {
+    const isHere = [...hostsOf(contribution)].some((host) => this.#isServed(host));
+    return isHere ? undefined : this.elsewhereText(contribution.host);
   }
 
   #rebuild(touched: ReadonlySet<string>, registry: string, cause: Cause): void {
