@@ -29,7 +29,7 @@ async function ofListener(listener: ListenerConfig, patient: Patient): Promise<F
     if (tls.clientCa !== undefined)
       findings.push(
         subject.warn('it demands client certificates, and istiod has none for its sources', {
-          advice: 'put a proxy that has one between istiod and this listener, or leave clientCa out',
+          advice: 'put an Envoy that has one between istiod and this listener, or leave clientCa out',
         }),
       );
   }

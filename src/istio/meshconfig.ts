@@ -92,7 +92,7 @@ function ofListener(
   if (when !== undefined) lines.push(`# Shows only services with ${oneLine(when)}.`);
   if (tls?.clientCa !== undefined)
     lines.push(
-      '# istiod has no client certificate for its sources, and this listener demands one: put a proxy that has one beside istiod, or leave clientCa out.',
+      '# istiod has no client certificate for its sources, and this listener demands one: put an Envoy that has one beside istiod, or leave clientCa out.',
     );
   lines.push('configSources:');
   if (addresses.length === 0) lines.push('  # istio.xds.listen has port 0: the number is known when Pontoon runs.');
@@ -181,7 +181,7 @@ export interface ShardAdvice {
 }
 
 /**
- * istiod decodes a source's whole set for each change in it. Measured (bench/shards): 285 ms of its CPU with 10,000 services × 10 in one source, and next
+ * istiod decodes a source's whole set for each change in it. Measured (bench/shards): about 300 ms of its CPU with 10,000 services × 10 in one source, and next
  * to a proportional part of it with more sources; a service costs about as much as an endpoint.
  */
 const costPerItem = 285 / 110_000;
