@@ -77,7 +77,6 @@ export class EndpointSteps {
     const account = chosen.serviceAccount && fill(chosen.serviceAccount.value, chosen.serviceAccount.rule);
     const network = this.#network(instance, context, fill);
     const pod = this.#workload(instance, context, network, unused);
-    const labels = labelsOf(instance, context, fill, unused);
     return {
       until,
       unused,
@@ -89,7 +88,7 @@ export class EndpointSteps {
         draining: state === 'drain',
         locality: this.#locality(instance, context, fill, unused, pod),
         network: this.#networkOf(instance, context, network, pod),
-        labels: pod === undefined ? labels : { ...pod.labels, ...labels },
+        labels: { ...pod?.labels, ...labelsOf(instance, context, fill, unused) },
         serviceAccount: account,
         ...(pod?.identity === undefined || account !== undefined ? {} : { identity: pod.identity }),
         origins: [{ registry: scope.registry.name, instance: instance.id }],
