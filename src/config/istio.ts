@@ -123,7 +123,7 @@ const kubernetes = z.strictObject({
     .default('pontoon')
     .meta({ description: 'Name of our fields, and mark of our objects; its own for each group of replicas' }),
   rate: z.int().min(1).default(50).meta({ description: 'Writes per second, at most' }),
-  resync: duration(1_000).prefault('10m').meta({ description: 'How often all objects are read and compared' }),
+  resync: duration(1_000).prefault('10m').meta({ description: 'How often all objects are compared with what they should be' }),
   oversized: z
     .enum(['split', 'refuse'])
     .default('split')

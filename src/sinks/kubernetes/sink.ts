@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { Logger } from 'pino';
-import { bucketOf } from '#catalog/vip.js';
+import { isServed } from '#catalog/shards.js';
 import type { IstioConfig, Serve } from '#config/istio.js';
 import type { Candidacy, Coordination } from '#coordination/contract.js';
 import type { Projection, ProjectionChange } from '#istio/projection.js';
@@ -88,11 +88,7 @@ export class KubernetesSink implements Sink {
       rate: config.rate,
       resync: config.resync,
       isComplete: options.isComplete,
-      serves: (host) => {
-        if (serve === undefined) return true;
-        const shard = bucketOf(host) % serve.of;
-        return serve.from <= shard && shard <= serve.to;
-      },
+      serves: (host) => isServed(host, serve),
       mayWrite: () => this.#candidacy.isLeader,
       log: options.log,
     });
