@@ -64,6 +64,12 @@ export function makeDoors(istio: IstioConfig, context: DoorsContext): Doors {
       }),
     files:
       istio.files &&
-      new FilesSink(projection, { directory: istio.files.directory, takes: view(istio.files.when), names, log }),
+      new FilesSink(projection, {
+        directory: istio.files.directory,
+        takes: view(istio.files.when),
+        isComplete,
+        names,
+        log,
+      }),
   };
 }

@@ -58,15 +58,20 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   const isComplete = (): boolean => current.registries.every(({ name }) => registries.isListed(name));
   const doors = makeDoors(istio, { catalog, projection, coordination, isComplete, log });
   const serving = new Serving(doors.listeners);
+  /** Registries that were known when the configuration changed: shards that come wait for them, be they required or not. */
+  const knownBefore = new Set<string>();
   const awaited = (): string[] => {
     if (!serving.isWaiting) return [];
+    const isAwaited = (name: string, required: boolean): boolean =>
+      knownBefore.has(name) || (required && !guarding.isWaived(name));
     return current.registries
-      .filter(({ name, required }) => required && !registries.isListed(name) && !guarding.isWaived(name))
+      .filter(({ name, required }) => !registries.isListed(name) && isAwaited(name, required))
       .map(({ name }) => name);
   };
   const checkReady = (): void => {
     if (!serving.isWaiting || awaited().length > 0) return;
     serving.complete();
+    knownBefore.clear();
     showRest();
     hintAtShards();
   };
@@ -84,14 +89,23 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     doors.kubernetes?.ready();
     doors.files?.ready();
   };
-  catalog.on('complete', checkReady);
-  const guarding = new Guarding(catalog, { coordination, journal, log, waived: checkReady });
+  catalog.on('complete', () => {
+    checkReady();
+    // What it kept since not all was known can go now.
+    if (!serving.isWaiting) doors.files?.ready();
+  });
+  const waived = (): void => {
+    for (const name of knownBefore) if (guarding.isWaived(name)) knownBefore.delete(name);
+    checkReady();
+  };
+  const guarding = new Guarding(catalog, { coordination, journal, log, waived });
 
   const takeOver = async (next: Config): Promise<SourceChanges> => {
     if (isSame(current, next)) return { added: [], removed: [], restarted: [] };
     const refusal = checkReloadable(current, next);
     if (refusal !== undefined) throw new Error(`${refusal}; the configuration stays as it was`);
     const before = current;
+    for (const { name } of before.registries) if (registries.isListed(name)) knownBefore.add(name);
     await serving.open(next.istio.serve);
     // Closed before anything in them is forgotten.
     await serving.serve(next.istio.serve);
@@ -100,6 +114,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
       current = before;
       await serving.open(before.istio.serve);
       await serving.serve(before.istio.serve);
+      checkReady();
       throw error;
     });
     checkReady();

@@ -9,7 +9,7 @@ export class Workloads {
   readonly #byId = new Map<string, readonly Workload[]>();
   readonly #byAddress = new Map<string, readonly Workload[]>();
   /** Address → ids of services that have endpoints there. */
-  readonly #services = new Map<string, readonly string[]>();
+  readonly #services = new Map<string, Set<string>>();
 
   at(address: string): readonly Workload[] {
     return this.#byAddress.get(address) ?? none;
@@ -22,7 +22,7 @@ export class Workloads {
 
   /** The ids of the services that have endpoints at an address. */
   servicesAt(address: string): readonly string[] {
-    return this.#services.get(address) ?? none;
+    return [...(this.#services.get(address) ?? none)];
   }
 
   /** Takes over what a registry says under an id; nothing, when it is gone. @returns the addresses at which something is another now */
@@ -48,12 +48,14 @@ export class Workloads {
     const left = new Set(before.map(({ address }) => address));
     for (const { address } of after) {
       left.delete(address);
-      const ids = this.servicesAt(address);
-      if (!ids.includes(id)) this.#services.set(address, [...ids, id]);
+      const ids = this.#services.get(address);
+      if (ids === undefined) this.#services.set(address, new Set([id]));
+      else ids.add(id);
     }
     for (const address of left) {
-      const others = this.servicesAt(address).filter((one) => one !== id);
-      put(this.#services, address, others);
+      const ids = this.#services.get(address);
+      ids?.delete(id);
+      if (ids?.size === 0) this.#services.delete(address);
     }
   }
 }

@@ -26,10 +26,10 @@ const tls = z
     clientCa: z.string().min(1).optional().meta({
       description: 'PEM file of the authorities of client certificates; with it, every client has to show one',
     }),
-    allow: z
-      .array(z.string().min(1))
-      .default([])
-      .meta({ description: 'Globs of SPIFFE URIs or DNS names of clients; all that clientCa vouches for unless set' }),
+    allow: z.array(z.string().min(1)).default([]).meta({
+      description:
+        'Globs of SPIFFE URIs or DNS names of clients, in which * stops at / or a dot; all that clientCa vouches for unless set',
+    }),
   })
   .refine(({ clientCa, allow }) => allow.length === 0 || clientCa !== undefined, {
     path: ['allow'],
@@ -58,7 +58,7 @@ const listener = z
     address: z.string().min(1).optional().meta({
       description: 'Host under which istiod reaches it, for the printed meshConfig; that of listen unless set',
     }),
-    maxStreams: z.int().min(1).default(100).meta({ description: 'Streams at a time, on each port' }),
+    maxStreams: z.int().min(1).default(32).meta({ description: 'Streams at a time, on each port' }),
   })
   .superRefine(({ listen, shards, tls, plaintext }, context) => {
     if (tls === undefined && !plaintext && !isLoopback(listen.host))
@@ -123,7 +123,9 @@ const kubernetes = z.strictObject({
     .default('pontoon')
     .meta({ description: 'Name of our fields, and mark of our objects; its own for each group of replicas' }),
   rate: z.int().min(1).default(50).meta({ description: 'Writes per second, at most' }),
-  resync: duration(1_000).prefault('10m').meta({ description: 'How often all objects are compared with what they should be' }),
+  resync: duration(1_000)
+    .prefault('10m')
+    .meta({ description: 'How often all objects are compared with what they should be' }),
   oversized: z
     .enum(['split', 'refuse'])
     .default('split')

@@ -184,6 +184,6 @@ function ofClients({ config, running }: Patient): Finding[] {
 }
 
 /** Whether every address of the machine is listened on. */
-function isWildcard(host: string): boolean {
+export function isWildcard(host: string): boolean {
   return host === '0.0.0.0' || host === '::';
 }

@@ -4,6 +4,7 @@ import type { Config } from '#config/schema.js';
 import { addressesOf, placeOf } from '#istio/meshconfig.js';
 import { isLoopback } from '#model/address.js';
 import { counted, type Finding, listed, type Subject } from './finding.js';
+import { isWildcard } from './listeners.js';
 
 /** An entry of configSources as istiod's debug page shows it. */
 export interface IstiodSource {
@@ -92,7 +93,13 @@ function ofListener(
         advice: `${restart}. The services of these shards are missing in the mesh`,
       }),
     );
-  const twice = shards.filter((sources) => sources.length > 1).map((sources) => sources[0]?.text ?? '');
+  const twice = shards.flatMap((sources) => {
+    const texts = sources.map(({ text }) => text);
+    // Where our own name is not known, another host with our port may be another Pontoon.
+    const isKnown = listener.address !== undefined || !isWildcard(listener.listen.host);
+    const isTwice = isKnown ? texts.length > 1 : new Set(texts).size < texts.length;
+    return isTwice ? texts.slice(0, 1) : [];
+  });
   if (twice.length > 0)
     findings.push(
       subject.fail(`listed twice: ${listed(twice)}`, {
@@ -150,10 +157,11 @@ function ofStrangers(
   const first = istio.xds[0] as ListenerConfig;
   const found =
     strangers.length === 0 ? 'no xds:// source' : `other ones: ${listed(strangers.map(({ text }) => text))}`;
+  const judge = istio.kubernetes === undefined && istio.files === undefined ? 'fail' : 'warn';
   return [
-    subject.fail(`none of our listeners is in its configSources; there is ${found}`, {
+    subject[judge](`none of our listeners is in its configSources; there is ${found}`, {
       expected: listed(addressesOf(placeOf(first, istio.serve))),
-      advice: `${advice}; if one of them is ours under another name, set istio.xds.address`,
+      advice: `${advice}; if one of them is ours under another name, set istio.xds.address${judge === 'warn' ? '. If it reads objects or files only, say xds: []' : ''}`,
     }),
   ];
 }

@@ -25,7 +25,7 @@ describe('configuration', () => {
     const config = parseConfig(minimal, 'p.yaml');
     expect(config.registries[0]).to.include({ name: 'a', type: 'file', required: true });
     expect(config.istio.xds).to.deep.equal([
-      { listen: { host: '127.0.0.1', port: 15310 }, shards: 1, plaintext: false, maxStreams: 100 },
+      { listen: { host: '127.0.0.1', port: 15310 }, shards: 1, plaintext: false, maxStreams: 32 },
     ]);
     expect(config.admin.listen).to.deep.equal({ host: '127.0.0.1', port: 15380 });
     expect(config.istio.grace).to.equal(300_000);

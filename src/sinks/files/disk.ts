@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import pLimit from 'p-limit';
+import { dnsLabel } from '#model/address.js';
 import { compareText } from '#model/mesh.js';
 
 /** Stands in the first line of every file that is ours. */
@@ -31,7 +32,10 @@ export async function ownFiles(directory: string): Promise<Map<string, string>> 
   await mkdir(directory, { recursive: true });
   const found = new Map<string, string>();
   const limit = pLimit(readsAtATime);
-  const folders = (await readdir(directory, { withFileTypes: true })).filter((entry) => entry.isDirectory());
+  const folders = (await readdir(directory, { withFileTypes: true })).filter(
+    // Others are none of ours, and may not be readable: `lost+found`.
+    (entry) => entry.isDirectory() && dnsLabel.test(entry.name),
+  );
   for (const { name: folder } of folders.sort((a, b) => compareText(a.name, b.name))) {
     const entries = (await readdir(join(directory, folder), { withFileTypes: true })).filter((entry) => entry.isFile());
     await Promise.all(

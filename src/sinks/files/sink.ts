@@ -22,6 +22,8 @@ export interface FilesSinkOptions {
   /** Made if it is not there. */
   readonly directory: string;
   readonly takes: ResourceFilter;
+  /** Whether every registry has been read: before that, files that are unknown since the start are kept. */
+  readonly isComplete: () => boolean;
   /** What stands in the zone and hosts files. */
   readonly names: Names;
   readonly log: Logger;
@@ -70,6 +72,8 @@ export class FilesSink implements Sink {
   readonly #hosts = new Map<string, string>();
   readonly #paths = new Map<string, string>();
   #dirty = new Set<string>();
+  /** Files of an earlier process for which there is no host yet: it may still come. */
+  #orphans = new Set<string>();
   #isDnsDirty = true;
   readonly #troubles = new Map<string, { readonly isConflict: boolean; readonly reason: string }>();
   #isReady = false;
@@ -181,7 +185,13 @@ export class FilesSink implements Sink {
       this.#cleared('.');
     } catch (error) {
       this.#failed('.', error);
+      this.#retryAt = performance.now() + this.#retry;
+      this.#retry = Math.min(2 * this.#retry, longestRetry);
       return;
+    }
+    if (this.#options.isComplete()) {
+      for (const path of this.#orphans) this.#dirty.add(path);
+      this.#orphans.clear();
     }
     if (performance.now() >= this.#retryAt) {
       for (const path of this.#troubles.keys()) this.#dirty.add(path);
@@ -218,7 +228,9 @@ export class FilesSink implements Sink {
   /** What is ours on disk; all of it is looked at once. */
   async #look(): Promise<Map<string, string>> {
     const ours = await ownFiles(this.#options.directory);
-    for (const path of ours.keys()) this.#dirty.add(path);
+    for (const path of ours.keys())
+      if (isDns(path) || this.#hosts.has(path)) this.#dirty.add(path);
+      else this.#orphans.add(path);
     return ours;
   }
 

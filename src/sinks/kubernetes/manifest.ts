@@ -164,7 +164,7 @@ export function seen(object: KubeObject, { owner, fieldManager }: ManifestOption
   };
 }
 
-const fields = ['hosts', 'addresses', 'ports', 'location', 'resolution', 'endpoints', 'exportTo'];
+const fields = ['hosts', 'addresses', 'ports', 'location', 'resolution', 'endpoints', 'exportTo', 'subjectAltNames'];
 
 /** What we say of an object, be it in our words or in the API server's. */
 function content({ metadata, spec = {} }: Pick<SeenObject, 'metadata' | 'spec'>): string {

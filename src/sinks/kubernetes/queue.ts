@@ -76,10 +76,21 @@ export class WorkQueue {
   }
 
   #isPumping = false;
+  #isAsked = false;
 
   async #pump(): Promise<void> {
+    this.#isAsked = true;
     if (this.#isPumping) return;
     this.#isPumping = true;
+    while (this.#isAsked) {
+      this.#isAsked = false;
+      await this.#begin();
+    }
+    this.#isPumping = false;
+  }
+
+  /** Begins what may begin. Work that ends meanwhile asks for another look. */
+  async #begin(): Promise<void> {
     for (const key of this.#waiting) {
       if (!this.#isOpen || this.#resting !== undefined || this.#running.size >= this.#parallel) break;
       if (this.#running.has(key)) continue;
@@ -93,6 +104,5 @@ export class WorkQueue {
       await nextLoop();
       this.#sliceEnd = performance.now() + SLICE_MS;
     }
-    this.#isPumping = false;
   }
 }

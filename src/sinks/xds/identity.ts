@@ -16,9 +16,11 @@ export const refusals = {
   'not allowed': "none of the SPIFFE URIs and DNS names of the client's certificate is allowed here (tls.allow)",
 } as const;
 
-/** @param allow globs of SPIFFE URIs and DNS names, in which `*` stops at `/`; empty: any certificate of the listener's authority */
+/** @param allow globs of SPIFFE URIs and DNS names, in which `*` stops at `/` or `.`, `**` does not; empty: any certificate of the listener's authority */
 export function admission(allow: readonly string[]): Admission {
-  const isAllowed = allow.length === 0 ? () => true : picomatch([...allow], { dot: true });
+  const options = { dot: true, nonegate: true, noextglob: true };
+  const matches = picomatch(allow.map(segments), options);
+  const isAllowed = (name: string): boolean => allow.length === 0 || matches(segments(name));
   return ({ sslPeerCertificate }) => {
     if (sslPeerCertificate === undefined) return { refused: 'no certificate' };
     const { subjectaltname = '', subject } = sslPeerCertificate;
@@ -27,6 +29,11 @@ export function admission(allow: readonly string[]): Admission {
     if (name !== undefined) return { name };
     return allow.length === 0 ? { name: String(subject?.CN ?? '') } : { refused: 'not allowed' };
   };
+}
+
+/** A DNS name with its labels as a path has folders; URIs as they are. */
+function segments(name: string): string {
+  return name.includes('/') ? name : name.replaceAll('.', '/');
 }
 
 /**

@@ -50,7 +50,7 @@ export interface ListenerStatus {
   readonly certificate: CertificateStatus | undefined;
 }
 
-const limits: DoorLimits = { maxStreams: 100, silence: 30_000, stall: 120_000 };
+const limits: DoorLimits = { maxStreams: 32, silence: 30_000, stall: 120_000 };
 
 /**
  * An address where Istio finds its configuration: one port with the complete set, or consecutive ones with a shard each, which are config sources of their

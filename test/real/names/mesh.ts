@@ -42,7 +42,7 @@ export class Mesh {
     const zones = ['eureka', 'dubbo'];
     this.names = new Names(this.projection, this.catalog, { ttl: 30_000, zones, takes });
     const log = pino({ level: 'silent' });
-    this.sink = new FilesSink(this.projection, { directory, takes, names: this.names, log });
+    this.sink = new FilesSink(this.projection, { directory, takes, isComplete: () => true, names: this.names, log });
   }
 
   /** Puts a service with these instances (`address:port`) in place. */
