@@ -195,7 +195,7 @@ function fingerprint(registry: RegistryConfig, config: SourcesConfig): string {
 
 /** What a source sees of its configuration: not what only policies look at. */
 function sourceKeys(registry: RegistryConfig, { policies, istio: { serve } }: SourcesConfig): object {
-  const { host, namespace, locality, network, required, guarded, ...keys } = registry;
+  const { host, namespace, locality, network, required, guarded, writes, ...keys } = registry;
   if (serve === undefined || adapterOf(registry).selective !== true) return keys;
   const naming = policies.map(({ when, host, aliases }) => ({ when, host, aliases }));
   return { ...keys, reads: { serve, host, naming: naming.filter(({ host, aliases }) => host ?? aliases) } };

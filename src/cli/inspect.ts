@@ -45,7 +45,8 @@ function alone(config: Config, name: string): Config {
     registries: registries.map((registry) => ({ ...registry, required: true })),
     istio: { ...config.istio, xds: [], kubernetes: undefined, files: undefined, serve: undefined },
     admin: { listen },
-    state: { peers: [] },
+    publications: [],
+    state: { owner: 'pontoon', peers: [] },
     coordination: undefined,
   };
 }

@@ -6,6 +6,7 @@ import { isLocality } from '#model/locality.js';
 import { duration, hostPort, share } from './fields.js';
 import { istioSchema } from './istio.js';
 import { checkAliases, isHost, networks, ofInstance, ofService, policy, presetsText } from './policies.js';
+import { checkPublications, publication, writes } from './publications.js';
 
 /** The keys that registries of every type have, with `type` and the adapter's own beside them. */
 const common = {
@@ -31,6 +32,7 @@ const common = {
   guarded: z.boolean().optional().meta({
     description: 'Whether guards hold what this registry loses at once; all but files and Kubernetes unless set',
   }),
+  writes,
   staleAfter: duration(1_000).optional().meta({
     description: "Without a sign of life for this long the registry is stale; the adapter's own value unless set",
   }),
@@ -66,6 +68,14 @@ function guard(of: string, defaults: { maxLoss: string; minInstances: number; wi
 }
 
 const stateSchema = z.strictObject({
+  owner: z
+    .string()
+    .regex(/^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$/, 'expected lower-case letters, digits, dots and dashes, at most 63')
+    .default('pontoon')
+    .meta({
+      description:
+        'Whose is what is written into registries and clusters: replicas share it, and any other Pontoon has another one',
+    }),
   directory: z
     .string()
     .min(1)
@@ -135,6 +145,10 @@ export const configSchema = z
       .superRefine(checkAliases)
       .default([])
       .meta({ description: 'Top to bottom; of those that match, the last that sets a field wins' }),
+    publications: z
+      .array(publication)
+      .default([])
+      .meta({ description: 'What is written into registries, so that their clients find it' }),
     networks: networks.default({}).meta({ description: 'Networks by name' }),
     istio: istioSchema.prefault({}),
     admin: z
@@ -169,6 +183,7 @@ export const configSchema = z
       .prefault({}),
   })
   .superRefine(checkCoordination)
+  .superRefine(checkPublications)
   .meta({ title: 'Pontoon configuration' });
 
 export type Config = z.output<typeof configSchema>;

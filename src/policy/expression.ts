@@ -1,6 +1,6 @@
 import { Environment, type TypeCheckResult } from '@marcbachmann/cel-js';
 import { reasonOf } from '#model/reason.js';
-import type { Instance, RegistryService } from '#model/service.js';
+import type { Instance, Metadata, RegistryService } from '#model/service.js';
 import { contains, ipOf, rangeOf } from './cidr.js';
 
 /** What an expression about a registry's service can name. */
@@ -37,6 +37,26 @@ export interface MeshConditionScope {
   };
 }
 
+/** What a publication's expressions can name. */
+export interface PublicationScope {
+  readonly mesh: MeshConditionScope['mesh'] & {
+    /** What the first of its registries says of the service itself: its metadata, a Kubernetes Service's labels and annotations. */
+    readonly labels: Metadata;
+  };
+}
+
+/** What a condition on one endpoint of a mesh service can name; empty where it has none. */
+export interface EndpointScope {
+  readonly endpoint: {
+    /** Of several registries that name it the first. */
+    readonly registry: string;
+    readonly address: string;
+    readonly locality: string;
+    readonly network: string;
+    readonly labels: Metadata;
+  };
+}
+
 /** Compiled text with CEL between `{{ }}`. Undefined where an expression fails, as a missing key does. */
 export type Template<Scope> = (scope: Scope) => string | undefined;
 
@@ -70,6 +90,40 @@ const meshEnvironment = new Environment().registerVariable({
   name: 'mesh',
   schema: { host: 'string', name: 'string', namespace: 'string', registries: 'list<string>', location: 'string' },
 });
+
+const publicationEnvironment = new Environment().registerVariable({
+  name: 'mesh',
+  schema: {
+    host: 'string',
+    name: 'string',
+    namespace: 'string',
+    registries: 'list<string>',
+    location: 'string',
+    labels: metadata,
+  },
+});
+
+const endpointEnvironment = new Environment()
+  .registerFunction('cidr(string, string): bool', isWithin)
+  .registerVariable({
+    name: 'endpoint',
+    schema: { registry: 'string', address: 'string', locality: 'string', network: 'string', labels: metadata },
+  });
+
+/** Compiles a condition over `mesh` with its labels. @throws ExpressionError */
+export function publicationCondition(text: string): Condition<PublicationScope> {
+  return condition(text, publicationEnvironment);
+}
+
+/** Compiles a template over `mesh` with its labels. @throws ExpressionError */
+export function publicationTemplate(text: string): Template<PublicationScope> {
+  return compile(text, publicationEnvironment);
+}
+
+/** Compiles a condition over `endpoint`. @throws ExpressionError */
+export function endpointCondition(text: string): Condition<EndpointScope> {
+  return condition(text, endpointEnvironment);
+}
 
 /** Compiles a condition over `mesh`. @throws ExpressionError */
 export function meshCondition(text: string): Condition<MeshConditionScope> {

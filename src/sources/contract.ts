@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import type { Protocol } from '#model/protocol.js';
 import type { RegistryService, ServiceKey, ServiceName } from '#model/service.js';
 import type { Foreseen } from '#policy/foresight.js';
+import type { TargetKind } from '#publish/contract.js';
 
 /** Why something changed, and when the registry told us. Travels with the change to the last stage. */
 export interface Cause {
@@ -101,6 +102,8 @@ export interface Adapter<Fields extends z.ZodRawShape = z.ZodRawShape> {
   readonly selective?: true;
   /** Without a proof of life for this long, in ms, a source is stale. */
   readonly staleAfter: number;
+  /** How it is written to, where it can be. */
+  readonly target?: TargetKind;
   /** Makes a source. Does no I/O. */
   source(config: z.output<z.ZodObject<Fields>>, context: SourceContext): Source;
 }

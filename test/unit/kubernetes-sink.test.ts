@@ -3,11 +3,11 @@ import { expect } from 'chai';
 import type { IstioResource } from '#istio/resource.js';
 import { KubeError } from '#kubernetes/kubeclient.js';
 import { ServiceEntry_Location, ServiceEntry_Resolution } from '#proto/istio/networking.js';
+import { Rate } from '#queue/rate.js';
+import { WorkQueue } from '#queue/workqueue.js';
 import { Ledger } from '#sinks/kubernetes/ledger.js';
 import { type Manifest, manifests, type Refused, type Seen, seen } from '#sinks/kubernetes/manifest.js';
 import { failureOf } from '#sinks/kubernetes/problem.js';
-import { WorkQueue } from '#sinks/kubernetes/queue.js';
-import { Rate } from '#sinks/kubernetes/rate.js';
 import { until } from '#test/servers/probes.js';
 
 const options = { owner: 'pontoon', fieldManager: 'pontoon', oversized: 'split' } as const;

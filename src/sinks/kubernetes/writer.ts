@@ -1,11 +1,11 @@
 import type { Logger } from 'pino';
 import type { Projection } from '#istio/projection.js';
+import { Rate } from '#queue/rate.js';
+import { WorkQueue } from '#queue/workqueue.js';
 import type { Ledger } from './ledger.js';
 import { type Manifest, type ManifestOptions, manifests, type Refused, type Seen } from './manifest.js';
 import type { ServiceEntryObjects } from './objects.js';
 import { type Failure, failureOf, type Problem } from './problem.js';
-import { WorkQueue } from './queue.js';
-import { Rate } from './rate.js';
 
 /** Writes at a time. */
 const PARALLEL = 16;
