@@ -17,12 +17,22 @@ interface Suite {
   readonly needs: readonly string[];
   /** The Node to run it with, by the name of its recipe; this process's own unless given. */
   readonly node?: string;
+  /** How often a test that failed is tried again. Real servers on a busy machine may be late once. */
+  readonly retries: number;
+}
+
+interface Failure {
+  readonly suite: string;
+  readonly title: string;
+  readonly message: string;
 }
 
 interface Tally {
   passed: number;
   skipped: number;
-  readonly failed: { readonly suite: string; readonly title: string; readonly message: string }[];
+  readonly failed: Failure[];
+  /** Those that were tried once more. */
+  readonly retried: Failure[];
 }
 
 /** What each folder under test/real needs; the long ones first. */
@@ -53,11 +63,12 @@ const compiled = fileURLToPath(new URL('.', import.meta.url));
 function allSuites(): Suite[] {
   const real = existsSync(join(sources, 'real')) ? readdirSync(join(sources, 'real'), { withFileTypes: true }) : [];
   const folders = real.filter((entry) => entry.isDirectory() && entry.name !== 'contract').map((entry) => entry.name);
+  const unit = { ...suite('unit', 'unit', []), retries: 0 };
   // The table's order.
   folders.sort((a, b) => Object.keys(NEEDS).indexOf(a) - Object.keys(NEEDS).indexOf(b));
   return [
-    suite('unit', 'unit', []),
-    { ...suite('unit-node24', 'unit', ['node24']), node: 'node24' },
+    unit,
+    { ...unit, name: 'unit-node24', needs: ['node24'], node: 'node24' },
     ...folders.map((folder) => suite(folder, `real/${folder}`, needsOf(folder))),
     suite('e2e', 'e2e', EVERYTHING),
     ...inParts([suite('faults', 'faults', [...EVERYTHING, 'libfaketime'])], 'faults'),
@@ -75,7 +86,7 @@ function suite(name: string, folder: string, needs: readonly string[]): Suite {
   const path = join(sources, folder);
   const names = existsSync(path) ? readdirSync(path, { recursive: true, encoding: 'utf8' }) : [];
   const tests = names.filter((file) => file.endsWith('.test.ts')).sort();
-  return { name, files: tests.map((file) => join(compiled, folder, file.replace(/ts$/, 'js'))), needs };
+  return { name, files: tests.map((file) => join(compiled, folder, file.replace(/ts$/, 'js'))), needs, retries: 1 };
 }
 
 /** Installs what is missing in a process of low priority, and resolves when that has ended, well or not. */
@@ -92,9 +103,9 @@ function installInBackground(names: readonly string[]): Promise<void> {
 }
 
 /** Runs a suite in a process of its own and adds its results to the tally. @param job which of those that run at a time, from 0 */
-function runSuite({ name, files, node }: Suite, job: number, tally: Tally): Promise<void> {
+function runSuite({ name, files, node, retries }: Suite, job: number, tally: Tally): Promise<void> {
   return new Promise((resolve) => {
-    const child = fork(join(compiled, 'suite.js'), files, {
+    const child = fork(join(compiled, 'suite.js'), [String(retries), ...files], {
       execPath: node === undefined ? process.execPath : join(installed(node), 'bin/node'),
       env: { ...process.env, PONTOON_TEST_JOB: `${job}/${JOBS}` },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -105,7 +116,8 @@ function runSuite({ name, files, node }: Suite, job: number, tally: Tally): Prom
     let ended = false;
     child.on('message', (message: SuiteMessage) => {
       if (message.kind === 'end') ended = true;
-      else if (message.kind === 'failed') tally.failed.push({ suite: name, ...message });
+      else if (message.kind === 'failed' || message.kind === 'retried')
+        tally[message.kind].push({ suite: name, ...message });
       else tally[message.kind]++;
     });
     child.once('close', (code, signal) => {
@@ -117,7 +129,7 @@ function runSuite({ name, files, node }: Suite, job: number, tally: Tally): Prom
 
 /** Runs the suites, each as soon as its servers are installed. */
 async function runAll(suites: readonly Suite[]): Promise<Tally> {
-  const tally: Tally = { passed: 0, skipped: 0, failed: [] };
+  const tally: Tally = { passed: 0, skipped: 0, failed: [], retried: [] };
   const isThere = (name: string) => isInstalled(recipeNamed(name));
   const missing = [...new Set(suites.flatMap(({ needs }) => needs))].filter((name) => !isThere(name));
   let installing = missing.length > 0;
@@ -143,21 +155,27 @@ async function runAll(suites: readonly Suite[]): Promise<Tally> {
 /** One suite in as many parts as run at a time. */
 function inParts(suites: readonly Suite[], name: string): Suite[] {
   const found = suites.filter((one) => one.name === name);
-  return found.flatMap(({ files, needs }) =>
+  return found.flatMap((one) =>
     Array.from({ length: JOBS }, (_, job) => ({
+      ...one,
       name: `${name}-${job + 1}`,
-      files: files.filter((_file, index) => index % JOBS === job),
-      needs,
+      files: one.files.filter((_file, index) => index % JOBS === job),
     })),
   );
 }
 
-function report({ passed, skipped, failed }: Tally): void {
+function report({ passed, skipped, failed, retried }: Tally): void {
   console.log('');
+  for (const { suite, title, message } of retried) console.log(`second try: [${suite}] ${title}: ${indented(message)}`);
+  if (retried.length > 0) console.log(`second tries: ${retried.length}`);
   for (const { suite, title, message } of failed) {
-    console.log(`failed: [${suite}] ${title}\n        ${message.split('\n').join('\n        ')}`);
+    console.log(`failed: [${suite}] ${title}\n        ${indented(message)}`);
   }
   console.log(`${passed} passed, ${failed.length} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
+}
+
+function indented(message: string): string {
+  return message.split('\n').join('\n        ');
 }
 
 const USAGE = `node dist/test/run.js [--fast] [--only suite[,suite]] [--list]
