@@ -56,7 +56,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   );
   const coordination = openCoordination(config.coordination, { log, registries: config.registries });
   const isComplete = (): boolean => current.registries.every(({ name }) => registries.isListed(name));
-  const doors = makeDoors(istio, { catalog, projection, coordination, isComplete, log });
+  const doors = makeDoors(istio, { catalog, projection, coordination, owner: state.owner, isComplete, log });
   const serving = new Serving(doors.listeners);
   /** Registries that were known when the configuration changed: shards that come wait for them, be they required or not. */
   const knownBefore = new Set<string>();
@@ -165,6 +165,8 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     await serving.serve(istio.serve);
     const xds = doors.listeners.flatMap(({ addresses }) => addresses);
     admin = await startAdmin({ parts, log });
+    // Before anything is shown: what is in the cluster already is on no listener.
+    await doors.kubernetes?.open();
     await registries.apply(config, remembered);
     // With something from before the start, no set is the first; but of other shards that says nothing.
     if (catalog.views().some(({ isRestored }) => isRestored)) {

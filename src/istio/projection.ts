@@ -40,9 +40,9 @@ export class Projection extends EventEmitter<{ change: [ProjectionChange] }> {
     });
   }
 
-  /** All resources as they are sent. */
-  encoded(): EncodedResource[] {
-    return [...this.#projected.values()].flat();
+  /** The resources of a host as they are sent; those of all hosts, if none is given. */
+  encoded(host?: string): readonly EncodedResource[] {
+    return host === undefined ? [...this.#projected.values()].flat() : (this.#projected.get(host) ?? []);
   }
 
   /** What Istio or Envoy would refuse, by host. */

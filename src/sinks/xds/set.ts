@@ -94,7 +94,7 @@ export class ShardedSets {
 
   /**
    * @param shards a power of two, at most 256
-   * @param filter what may be seen; what it takes no longer is removed with the resource's next change
+   * @param filter what may be seen; what it says is asked for with each change that names a resource
    */
   constructor(shards: number, filter: (resource: EncodedResource) => boolean = () => true) {
     this.sets = Array.from({ length: shards }, () => new ResourceSet());
