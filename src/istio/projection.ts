@@ -73,7 +73,7 @@ export class Projection extends EventEmitter<{ change: [ProjectionChange] }> {
     // The mesh's own services come from Kubernetes, not from us.
     if (service === undefined || service.native) return [];
     const { resources, rejected } = checkedEntries(service);
-    const scope = meshScope(service, before);
+    const scope = meshScope(service);
     const mesh = before !== undefined && isDeepStrictEqual(scope, before) ? before : scope;
     const encoded = resources.map((resource) => encodeResource(resource, mesh));
     this.#projected.set(host, encoded);
