@@ -178,7 +178,6 @@ export class Batches {
 function wire({ service, cluster, ip, port, weight, metadata }: WrittenInstance) {
   return {
     instanceId: `${ip}#${port}#${cluster}#${groupedName(service)}`,
-    serviceName: groupedName(service),
     clusterName: cluster,
     ip,
     port,

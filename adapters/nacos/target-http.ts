@@ -29,7 +29,6 @@ const standing = z.object({
   weight: z.number(),
   ephemeral: z.boolean(),
   metadata: z.record(z.string(), z.string()).nullish(),
-  instanceId: z.string().nullish(),
 });
 
 /** An instance that stands there. */
@@ -134,11 +133,15 @@ export class InstanceApi {
     throw new Error('there is no list');
   }
 
-  /** Registers an instance, or anew. @returns whether the server keeps an id of its own making for it @throws Refused, OtherKind, HttpError */
-  async register(instance: WrittenInstance, signal: AbortSignal): Promise<{ readonly hasServerId: boolean }> {
-    const dialect = await this.#spoken(instance.service, signal);
-    await this.#done('POST', dialect.path, instance.service, { ...wire(instance), ...content(instance) }, signal);
-    return { hasServerId: dialect === v1 && instance.kind === 'ephemeral' };
+  /** Registers an instance, or anew. @throws Refused, OtherKind, HttpError */
+  async register(instance: WrittenInstance, signal: AbortSignal): Promise<void> {
+    const { path } = await this.#spoken(instance.service, signal);
+    await this.#done('POST', path, instance.service, { ...wire(instance), ...content(instance) }, signal);
+  }
+
+  /** Whether servers make up an id for what is registered here. @throws HttpError */
+  async hasIds(service: ServiceName, signal: AbortSignal): Promise<boolean> {
+    return (await this.#spoken(service, signal)) === v1;
   }
 
   /** Withdraws an instance. One that is not there is withdrawn. @throws HttpError */

@@ -18,8 +18,16 @@ export interface Look {
   readonly others: ReadonlyMap<string, string>;
 }
 
-/** Sorts what stands in a cluster into ours and what is not. */
-export function lookAt(standing: readonly Standing[], cluster: string, owner: string): Look {
+/**
+ * Sorts what stands in a cluster into ours and what is not.
+ * @param idOf the id of one of ours, as a source reads it: not all lists have it
+ */
+export function lookAt(
+  standing: readonly Standing[],
+  cluster: string,
+  owner: string,
+  idOf: (instance: PublishedInstance) => string,
+): Look {
   const ours = new Map<string, Placed>();
   const others = new Map<string, string>();
   for (const one of standing) {
@@ -41,7 +49,7 @@ export function lookAt(standing: readonly Standing[], cluster: string, owner: st
       locality: undefined,
       metadata: { cluster, ...metadata },
     };
-    ours.set(place, { id: one.instanceId || shortId(instance, cluster), instance });
+    ours.set(place, { id: idOf(instance), instance });
   }
   const [first] = standing;
   return { kind: first && (first.ephemeral ? 'ephemeral' : 'persistent'), ours, others };
@@ -79,14 +87,14 @@ export function nameOf({ key: { namespace, group, name } }: Pick<PublishedServic
   return { namespace, group, name };
 }
 
-/** The id that servers of 1.x and 2.x, and clients over gRPC, give to an ephemeral instance. */
-export function longId(instance: PublishedInstance, service: PublishedService<TargetSettings>): string {
-  return `${shortId(instance, service.settings.cluster)}#${groupedName(nameOf(service))}`;
-}
-
-/** What stands for an id where the server gives none. */
-export function shortId({ address, port }: PublishedInstance, cluster: string): string {
-  return `${address}#${port}#${cluster}`;
+/** The id that servers of 1.x and 2.x make up, and we do over gRPC; and what a source takes for one where there is none. */
+export function instanceId(
+  { address, port }: PublishedInstance,
+  service: PublishedService<TargetSettings>,
+  hasIds: boolean,
+): string {
+  const short = `${address}#${port}#${service.settings.cluster}`;
+  return hasIds ? `${short}#${groupedName(nameOf(service))}` : short;
 }
 
 /** Why a server would not take an instance, and all others of its batch with it. */

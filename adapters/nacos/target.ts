@@ -20,12 +20,11 @@ import {
   asRead,
   asWritten,
   faultOf,
+  instanceId,
   type Look,
-  longId,
   lookAt,
   nameOf,
   nameOfInstance,
-  shortId,
 } from './target-instance.js';
 import { type InstanceKind, type TargetSettings, targetFields } from './target-schema.js';
 
@@ -99,7 +98,8 @@ class NacosTarget implements Target<TargetSettings> {
   async #look(service: Service, signal: AbortSignal): Promise<Look> {
     const { cluster } = service.settings;
     const standing = await this.#api.list(nameOf(service), cluster, signal);
-    const look = lookAt(standing, cluster, this.#context.owner);
+    const hasIds = await this.#api.hasIds(nameOf(service), signal);
+    const look = lookAt(standing, cluster, this.#context.owner, (instance) => instanceId(instance, service, hasIds));
     if (look.kind !== undefined) this.#follow(service, look.kind);
     return look;
   }
@@ -147,9 +147,9 @@ class NacosTarget implements Target<TargetSettings> {
       if (!changed.has(placeOf(one))) return known;
       try {
         await this.#context.turn(signal);
-        const { hasServerId } = await this.#api.register(asWritten(one, service, kind), signal);
-        const id = hasServerId ? longId(one, service) : shortId(one, service.settings.cluster);
-        return { id, instance: asRead(one, service, kind) };
+        await this.#api.register(asWritten(one, service, kind), signal);
+        const hasIds = await this.#api.hasIds(nameOf(service), signal);
+        return { id: instanceId(one, service, hasIds), instance: asRead(one, service, kind) };
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         refused.push(refusal(one, error.message));
@@ -174,7 +174,7 @@ class NacosTarget implements Target<TargetSettings> {
       const instances = batch.map(({ written }) => written);
       await this.#batches.put(name, instances, () => this.#context.turn(signal));
       const placed = batch.map(({ one }) => ({
-        id: longId(one, service),
+        id: instanceId(one, service, true),
         instance: asRead(one, service, 'ephemeral'),
       }));
       return { placed, refused };
