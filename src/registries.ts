@@ -170,11 +170,13 @@ export function registryPolicies({
   registries,
   policies,
   networks,
-}: Pick<Config, 'registries' | 'policies' | 'networks'>): RegistryPolicy[] {
+  istio,
+}: Pick<Config, 'registries' | 'policies' | 'networks' | 'istio'>): RegistryPolicy[] {
   const list = new PolicyList(policies);
   return registries.map((registry) => {
     const { kinds, guarded } = adapterOf(registry);
-    return new RegistryPolicy({ ...registry, guarded: registry.guarded ?? guarded, networks, kinds }, list);
+    const own = { guarded: registry.guarded ?? guarded, networks, kinds, ownNamespace: istio.namespace };
+    return new RegistryPolicy({ ...registry, ...own }, list);
   });
 }
 

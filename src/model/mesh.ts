@@ -42,7 +42,7 @@ export interface MeshService {
   readonly location: 'internal' | 'external';
   /** The one revision of istiod that shall see it; undefined for all. */
   readonly revision: string | undefined;
-  /** Virtual addresses, one per configured family. */
+  /** Virtual addresses, one per configured family; of what is the mesh's own, those that the mesh itself has. */
   readonly vips: readonly string[];
   readonly ports: readonly MeshPort[];
   /** SPIFFE URIs that its endpoints' certificates may say, beside those of service accounts; sorted. */

@@ -22,6 +22,8 @@ export interface RegistrySettings extends EndpointSettings {
   readonly host?: string | undefined;
   /** Istio namespace. */
   readonly namespace?: string | undefined;
+  /** Istio namespace of what Pontoon itself sends, unless a policy says another. */
+  readonly ownNamespace?: string | undefined;
   /** Whether what it loses at once may be held; it may, unless given. */
   readonly guarded?: boolean | undefined;
 }
@@ -34,6 +36,10 @@ export interface Contribution {
   readonly hostByName: boolean;
   /** Whether the mesh knows it by itself under this host. */
   readonly native: boolean;
+  /** Whether it may be one of ours that came back: it gives way to any other with its host. */
+  readonly echo: boolean;
+  /** The mesh's own addresses of it. */
+  readonly vips: readonly string[];
   /** Further hosts, which give way to a host of another service. */
   readonly aliases: readonly string[];
   /** Istio namespace; undefined takes the configured default. */
@@ -136,6 +142,8 @@ export class RegistryPolicy {
       rule: drop?.rule ?? 'no policy drops it',
     });
     if (drop?.value) return { dropped: drop.rule };
+    if (kind.echoes && key.namespace === this.settings.ownNamespace)
+      return { dropped: `it is in Istio's namespace ${key.namespace}, which is Pontoon's own (istio.namespace)` };
 
     const unused: Rejection[] = verdict.failed.map((rule) => failure('the service', rule));
     const fill = (template: string | undefined, rule: string): string | undefined => {
@@ -160,6 +168,8 @@ export class RegistryPolicy {
       key,
       host: hostName(hostText, native),
       native,
+      echo: native && kind.echoes === true,
+      vips: service.vips ?? [],
       hostByName: ownHost !== undefined && verdict.hostByName,
       aliases: (aliases?.value ?? []).flatMap((alias) => {
         const text = fill(alias, aliases?.rule ?? '');

@@ -1,6 +1,7 @@
 import { Client, type ClientDuplexStream, credentials } from '@grpc/grpc-js';
 import { DiscoveryRequest, DiscoveryResponse, type Node } from '#proto/xds/discovery.js';
-import { Cluster, ClusterLoadAssignment } from '#proto/xds/endpoint.js';
+import { Cluster } from '#proto/xds/cluster.js';
+import { ClusterLoadAssignment } from '#proto/xds/endpoint.js';
 import { until } from '#test/servers/probes.js';
 
 const clusterUrl = 'type.googleapis.com/envoy.config.cluster.v3.Cluster';
