@@ -32,6 +32,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   zookeeper: ['zookeeper', 'dubbo', 'dubbo27', 'springcloud-zookeeper'],
   consul: ['consul'],
   coordination: ['zookeeper', 'consul', 'etcd', 'kube-apiserver'],
+  istiod: ['istiod', 'etcd', 'kube-apiserver'],
   kubernetes: ['etcd', 'kube-apiserver'],
   eureka: ['eureka', 'springcloud'],
   doctor: ['zookeeper', 'consul', 'istiod', 'libfaketime', 'etcd', 'kube-apiserver'],

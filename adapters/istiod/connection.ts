@@ -19,7 +19,7 @@ const pingTimeout = 10_000;
 /** ms for the first, and with it for the connection. */
 const connectTimeout = 5_000;
 
-export interface ConnectionOptions extends Pick<IstiodConfig, 'tls' | 'token' | 'tokenFile' | 'heartbeat'> {
+export interface ConnectionOptions extends Pick<IstiodConfig, 'tls' | 'token' | 'tokenFile' | 'heartbeat' | 'node'> {
   /** Path of the gRPC method, of which requests and responses are streams. */
   readonly method: string;
   /** The server gave a sign of life. */
@@ -61,10 +61,12 @@ export class Connection {
     await this.#ping(connectTimeout);
     const headers = new Metadata();
     if (this.#token !== undefined) headers.set('authorization', `Bearer ${this.#token}`);
-    this.#stream = this.#client.makeBidiStreamRequest(this.#options.method, asBuffer, (bytes) => bytes, headers);
+    const { method, heartbeat, node } = this.#options;
+    if (node.cluster !== undefined) headers.set('clusterid', node.cluster);
+    this.#stream = this.#client.makeBidiStreamRequest(method, asBuffer, (bytes) => bytes, headers);
     // Whoever reads the messages is told.
     this.#stream.on('error', () => undefined);
-    this.#heartbeat = setInterval(() => this.#beat(), this.#options.heartbeat);
+    this.#heartbeat = setInterval(() => this.#beat(), heartbeat);
   }
 
   send(message: Uint8Array): void {

@@ -135,7 +135,9 @@ function metadataOf(metadata: XdsMetadata | undefined): Metadata {
   const { istio, 'envoy.transport_socket_match': match } = metadata?.filterMetadata ?? {};
   const [workload, namespace, app, version, cluster] = typeof istio?.workload === 'string' ? istio.workload.split(';') : [];
   const tlsMode: unknown = match?.tlsMode;
-  const said = { workload, namespace, app, version, cluster, tlsMode };
+  // Of an endpoint in a ServiceEntry istiod makes a name up, by its place in the list: it would change when another one goes.
+  const isMadeUp = workload === app && /-\d+$/.test(workload ?? '');
+  const said = { ...(isMadeUp ? {} : { workload, app }), namespace, version, cluster, tlsMode };
   return Object.fromEntries(
     Object.entries(said).filter((pair): pair is [string, string] => typeof pair[1] === 'string' && pair[1] !== ''),
   );

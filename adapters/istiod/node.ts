@@ -14,7 +14,7 @@ export function nodeOf({ id, namespace, domain, cluster, network, metadata }: Is
     cluster: `pontoon.${namespace}`,
     metadata: {
       NAMESPACE: namespace,
-      CLUSTER_ID: cluster,
+      CLUSTER_ID: cluster ?? 'Kubernetes',
       ISTIO_VERSION: istioVersion,
       ...(network === undefined ? {} : { NETWORK: network }),
       ...metadata,

@@ -16,8 +16,8 @@ const node = z
       .default('pontoon')
       .meta({ description: "Whose services are seen: those exported to it. With a token the account's own namespace" }),
     domain: z.string().min(1).default('cluster.local').meta({ description: "The cluster's own DNS domain" }),
-    cluster: z.string().min(1).default('Kubernetes').meta({
-      description: "Istio's name of the cluster: its istiod validates the token, and shows what is local to it",
+    cluster: z.string().min(1).optional().meta({
+      description: "Istio's name of the cluster that made the token, and whose local endpoints are seen; istiod's own unless set",
     }),
     network: z.string().min(1).optional().meta({
       description: 'Network of the caller: endpoints of others are then seen as their gateways. All as they are unless set',

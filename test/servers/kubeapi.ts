@@ -121,10 +121,12 @@ export class KubeApi extends Server {
     return JSON.parse(answer.text);
   }
 
-  /** The token of a service account, as its pods get it; good for an hour. */
-  async accountToken(namespace: string, account: string): Promise<string> {
+  /** The token of a service account, as its pods get it; good for an hour. @param audience the API server itself unless given */
+  async accountToken(namespace: string, account: string, audience?: string): Promise<string> {
     const path = `/api/v1/namespaces/${namespace}/serviceaccounts/${account}/token`;
-    const made = (await this.create(path, { spec: { expirationSeconds: 3_600 } })) as { status: { token: string } };
+    const made = (await this.create(path, {
+      spec: { expirationSeconds: 3_600, ...(audience === undefined ? {} : { audiences: [audience] }) },
+    })) as { status: { token: string } };
     return made.status.token;
   }
 
