@@ -101,18 +101,26 @@ export class Connection {
     return new Promise((resolve, reject) => {
       const deadline = Date.now() + timeout;
       const nothing = Buffer.alloc(0);
-      this.#pinging = this.#client.makeUnaryRequest(anyMethod, asBuffer, (bytes) => bytes, nothing, { deadline }, (error) => {
-        const isSilent = error?.code === status.UNAVAILABLE || error?.code === status.DEADLINE_EXCEEDED;
-        if (error !== null && isSilent) return reject(this.#named(error));
-        if (error?.code !== status.CANCELLED) this.#options.onAlive();
-        resolve();
-      });
+      this.#pinging = this.#client.makeUnaryRequest(
+        anyMethod,
+        asBuffer,
+        (bytes) => bytes,
+        nothing,
+        { deadline },
+        (error) => {
+          const isSilent = error?.code === status.UNAVAILABLE || error?.code === status.DEADLINE_EXCEEDED;
+          if (error !== null && isSilent) return reject(this.#named(error));
+          if (error?.code !== status.CANCELLED) this.#options.onAlive();
+          resolve();
+        },
+      );
     });
   }
 
   /** The error with the server's name, and without the token. */
   #named({ code, details, message }: ServiceError): Error {
-    const said = code === status.DEADLINE_EXCEEDED ? 'no answer in time' : details || message;
+    const words = (details || message).replace(/ Resolution note: *$/, '');
+    const said = code === status.DEADLINE_EXCEEDED ? 'no answer in time' : words;
     const hint = code === status.UNAUTHENTICATED || code === status.PERMISSION_DENIED ? ' (check the token)' : '';
     const text = said.startsWith(this.#shown) ? said : `${this.#shown}: ${said}${hint}`;
     const shown = this.#token === undefined ? text : text.replaceAll(this.#token, '[redacted]');
@@ -122,7 +130,8 @@ export class Connection {
 
 function tokenOf({ tls, token, tokenFile }: ConnectionOptions): string | undefined {
   if (token === undefined && tokenFile === undefined) return undefined;
-  if (tls === undefined) throw new Error('a token is sent over TLS only: set tls, {} for the authorities of the system');
+  if (tls === undefined)
+    throw new Error('a token is sent over TLS only: set tls, {} for the authorities of the system');
   return token?.reveal() ?? readFileSync(tokenFile as string, 'utf8').trim();
 }
 

@@ -133,7 +133,8 @@ const statuses: Readonly<Partial<Record<HealthStatus, string>>> = {
 /** What istiod says of the workload behind an endpoint: `workload;namespace;canonical name;canonical revision;cluster`, and whether it takes mutual TLS. */
 function metadataOf(metadata: XdsMetadata | undefined): Metadata {
   const { istio, 'envoy.transport_socket_match': match } = metadata?.filterMetadata ?? {};
-  const [workload, namespace, app, version, cluster] = typeof istio?.workload === 'string' ? istio.workload.split(';') : [];
+  const [workload, namespace, app, version, cluster] =
+    typeof istio?.workload === 'string' ? istio.workload.split(';') : [];
   const tlsMode: unknown = match?.tlsMode;
   // Of an endpoint in a ServiceEntry istiod makes a name up, by its place in the list: it would change when another one goes.
   const isMadeUp = workload === app && /-\d+$/.test(workload ?? '');

@@ -17,6 +17,8 @@ export const istiod = defineAdapter({
   },
   // istiod is not ready before it has read all that it reads; and an address that a pod has left soon is another's.
   guarded: false,
+  // istiod is not ready before Pontoon has answered it: neither can wait for the other.
+  required: false,
   staleAfter: 90_000,
   source: (config, context) => new IstiodSource(config, context),
 });

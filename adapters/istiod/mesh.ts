@@ -56,9 +56,13 @@ export class Mesh {
   /** Takes over a cluster as it is now. */
   setCluster(cluster: MeshCluster): void {
     const before = this.#clusters.get(cluster.name);
-    if (!this.#settings.isWanted(cluster)) return this.removeCluster(cluster.name);
+    if (!this.#settings.isWanted(cluster)) {
+      this.removeCluster(cluster.name);
+      return;
+    }
     if (isDeepStrictEqual(before, cluster)) return;
-    if (before?.endpointSet !== undefined && before.endpointSet !== cluster.endpointSet) this.#forget(before.endpointSet);
+    if (before?.endpointSet !== undefined && before.endpointSet !== cluster.endpointSet)
+      this.#forget(before.endpointSet);
     this.#clusters.set(cluster.name, cluster);
     const clusters = this.#byHost.get(cluster.host);
     if (clusters === undefined) this.#byHost.set(cluster.host, new Map([[cluster.name, cluster]]));

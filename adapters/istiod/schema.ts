@@ -17,10 +17,12 @@ const node = z
       .meta({ description: "Whose services are seen: those exported to it. With a token the account's own namespace" }),
     domain: z.string().min(1).default('cluster.local').meta({ description: "The cluster's own DNS domain" }),
     cluster: z.string().min(1).optional().meta({
-      description: "Istio's name of the cluster that made the token, and whose local endpoints are seen; istiod's own unless set",
+      description:
+        "Istio's name of the cluster that made the token, and whose local endpoints are seen; istiod's own unless set",
     }),
     network: z.string().min(1).optional().meta({
-      description: 'Network of the caller: endpoints of others are then seen as their gateways. All as they are unless set',
+      description:
+        'Network of the caller: endpoints of others are then seen as their gateways. All as they are unless set',
     }),
     metadata: z
       .record(z.string().min(1), z.unknown())
@@ -37,7 +39,9 @@ export const fields = {
     .min(1)
     .meta({ description: 'Addresses of one istiod, or of its replicas: port 15010 in plaintext, 15012 with tls' }),
   tls: clientTls().optional().meta({ description: 'Speaks TLS; {} trusts the authorities of the system' }),
-  token: secret().optional().meta({ description: 'Token of a Kubernetes service account, for istio-ca; with tls only' }),
+  token: secret()
+    .optional()
+    .meta({ description: 'Token of a Kubernetes service account, for istio-ca; with tls only' }),
   tokenFile: z.string().min(1).optional().meta({
     description: 'File that holds the token; read at each connection, since Kubernetes renews it',
   }),
@@ -45,7 +49,8 @@ export const fields = {
   namespaces: globs.meta({ description: 'Namespaces of the services that are kept, by glob; all unless set' }),
   hosts: globs.meta({ description: 'Hosts of the services that are kept, by glob; all unless set' }),
   delta: z.boolean().default(true).meta({
-    description: 'Asks for changes alone; off, or where the server knows no such stream, for all clusters at each change',
+    description:
+      'Asks for changes alone; off, or where the server knows no such stream, for all clusters at each change',
   }),
   heartbeat: duration(1_000)
     .prefault('20s')

@@ -28,6 +28,7 @@ export class IstiodSource implements Source {
 
   async run(out: SourceOutput, signal: AbortSignal): Promise<void> {
     // istiod ends streams every half an hour, and when it is rolled out: the next one takes over, and meanwhile nothing changes.
+    out.state({ kind: 'syncing' });
     while (!signal.aborted) await this.#read(out, signal);
   }
 
@@ -97,7 +98,6 @@ class Conversation {
     signal.addEventListener('abort', close);
     try {
       await connection.open();
-      this.#out.state({ kind: 'syncing' });
       connection.send(protocol.begin());
       const messages = connection.messages();
       for (;;) {

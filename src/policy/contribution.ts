@@ -143,7 +143,7 @@ export class RegistryPolicy {
     });
     if (drop?.value) return { dropped: drop.rule };
     if (kind.echoes && key.namespace === this.settings.ownNamespace)
-      return { dropped: `it is in Istio's namespace ${key.namespace}, which is Pontoon's own (istio.namespace)` };
+      return { dropped: `istio.namespace: it is in ${key.namespace}, where Pontoon's own entries are` };
 
     const unused: Rejection[] = verdict.failed.map((rule) => failure('the service', rule));
     const fill = (template: string | undefined, rule: string): string | undefined => {

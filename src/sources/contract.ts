@@ -105,6 +105,8 @@ export interface Adapter<Fields extends z.ZodRawShape = z.ZodRawShape> {
   readonly guarded: boolean;
   /** Whether its sources read service by service, and leave out those that {@link SourceContext.mayServe} does not name. */
   readonly selective?: true;
+  /** Whether what is sent to Istio waits for its registries at the first start, unless the configuration says otherwise; it does, unless given. */
+  readonly required?: false;
   /** Without a proof of life for this long, in ms, a source is stale. */
   readonly staleAfter: number;
   /** How it is written to, where it can be. */

@@ -1,6 +1,6 @@
 import { Client, type ClientDuplexStream, credentials } from '@grpc/grpc-js';
-import { DiscoveryRequest, DiscoveryResponse, type Node } from '#proto/xds/discovery.js';
 import { Cluster } from '#proto/xds/cluster.js';
+import { DiscoveryRequest, DiscoveryResponse, type Node } from '#proto/xds/discovery.js';
 import { ClusterLoadAssignment } from '#proto/xds/endpoint.js';
 import { until } from '#test/servers/probes.js';
 

@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { installed } from '#test/servers/cache.js';
-import { emptyKubernetes } from '#test/servers/kubernetes.js';
 import type { Certificates } from '#test/servers/certificates.js';
+import { emptyKubernetes } from '#test/servers/kubernetes.js';
 import { freePort } from '#test/servers/ports.js';
 import { httpOk } from '#test/servers/probes.js';
 import { Server, serverFolder } from '#test/servers/process.js';

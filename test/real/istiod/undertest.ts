@@ -1,7 +1,7 @@
-import type { RegistryUnderTest, TestInstance } from '#test/real/contract/registry.js';
 import { Sidecar } from '#test/e2e/sidecar.js';
+import type { RegistryUnderTest, TestInstance } from '#test/real/contract/registry.js';
 import { type Istiod, startIstiod } from '#test/servers/istiod.js';
-import { EntryFolder, type EntryEndpoint } from './folder.js';
+import { type EntryEndpoint, EntryFolder } from './folder.js';
 import { startSecuredIstiod } from './secured.js';
 
 /** Of an endpoint's labels istiod tells proxies those only that telemetry needs: this one as the version. */
