@@ -3,6 +3,7 @@ import type { Protocol } from '#model/protocol.js';
 import { reasonOf } from '#model/reason.js';
 import { type Instance, instancePlace, type RegistryService, type Rejection, type ServiceKey } from '#model/service.js';
 import { type Workload, workloadOf } from '#model/workload.js';
+import type { IsOwn } from '#publish/desired.js';
 import type { ServiceKind } from '#sources/contract.js';
 import { type EndpointSettings, EndpointSteps } from './endpoint.js';
 import type { InstanceScope, ServiceScope } from './expression.js';
@@ -26,6 +27,8 @@ export interface RegistrySettings extends EndpointSettings {
   readonly ownNamespace?: string | undefined;
   /** Whether what it loses at once may be held; it may, unless given. */
   readonly guarded?: boolean | undefined;
+  /** Tells what this Pontoon wrote into the registry: that is no endpoint of the mesh. Nothing, unless given. */
+  readonly isOwn?: IsOwn | undefined;
 }
 
 /** What one registry's service adds to a mesh service. */
@@ -144,6 +147,9 @@ export class RegistryPolicy {
     if (drop?.value) return { dropped: drop.rule };
     if (kind.echoes && key.namespace === this.settings.ownNamespace)
       return { dropped: `istio.namespace: it is in ${key.namespace}, where Pontoon's own entries are` };
+    const { isOwn } = this.settings;
+    const written = isOwn === undefined ? [] : service.instances.filter((instance) => isOwn(key, instance));
+    if (written.length > 0) return this.#withoutOwn(service, written, now, workloads, trace);
 
     const unused: Rejection[] = verdict.failed.map((rule) => failure('the service', rule));
     const fill = (template: string | undefined, rule: string): string | undefined => {
@@ -163,6 +169,8 @@ export class RegistryPolicy {
     const spoken = { protocol: protocol?.value, rules: ports?.value ?? [] };
     const made = this.#endpoints(service, { kind, scope, verdict, spoken, now, workloads, trace });
     const native = kind.native === true && ownHost === undefined && this.settings.host === undefined;
+    // What the mesh knows by itself is in a namespace of its own.
+    const ownNamespace = native && key.namespace !== '' ? key.namespace : undefined;
     unused.push(...made.unused);
     return {
       key,
@@ -180,7 +188,7 @@ export class RegistryPolicy {
           return [];
         }
       }),
-      namespace: fill(namespace?.value, namespace?.rule ?? '') ?? fill(this.settings.namespace, 'namespace'),
+      namespace: fill(namespace?.value, namespace?.rule ?? '') ?? fill(this.settings.namespace, 'namespace') ?? ownNamespace,
       exportTo: exportTo?.value,
       location: location?.value,
       revision: revision?.value,
@@ -194,6 +202,22 @@ export class RegistryPolicy {
       unused,
       until: made.until,
     };
+  }
+
+  /** What else stands there; a service of which all is our own copy is none. */
+  #withoutOwn(
+    service: RegistryService,
+    own: readonly Instance[],
+    now: number,
+    workloads: WorkloadsAt | undefined,
+    trace: ContributionTrace | undefined,
+  ): Contribution | LeftOut | Described {
+    if (own.length === service.instances.length) return { dropped: 'the marks on all of its instances: they are copies that this Pontoon wrote' };
+    const instances = service.instances.filter((instance) => !own.includes(instance));
+    const made = this.contribution({ ...service, instances }, now, workloads, trace);
+    if (!('leftOut' in made)) return made;
+    const reason = 'its mark: it is a copy that this Pontoon wrote';
+    return { ...made, leftOut: [...made.leftOut, ...own.map(({ id }) => ({ record: id, reason }))] };
   }
 
   #described(service: RegistryService, kind: ServiceKind, now: number): Described {
