@@ -45,7 +45,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   consul: ['consul'],
   coordination: ['zookeeper', 'consul', 'etcd', 'kube-apiserver'],
   istiod: ['istiod', 'etcd', 'kube-apiserver'],
-  kubernetes: ['etcd', 'kube-apiserver'],
+  kubernetes: ['etcd', 'kube-apiserver', 'istio-crds'],
   eureka: ['eureka', 'springcloud'],
   doctor: ['zookeeper', 'consul', 'istiod', 'libfaketime', 'etcd', 'kube-apiserver'],
   file: [],

@@ -2,9 +2,10 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Agent, request } from 'undici';
+import { parseAllDocuments } from 'yaml';
 import { installed } from '#test/servers/cache.js';
 import { freePort } from '#test/servers/ports.js';
-import { httpOk } from '#test/servers/probes.js';
+import { httpOk, until } from '#test/servers/probes.js';
 import { Server, serverFolder, subfolder } from '#test/servers/process.js';
 
 /** What a client says in the API server's words: who it is, and the token that proves it. */
@@ -119,6 +120,19 @@ export class KubeApi extends Server {
     const answer = await this.#ask('POST', path, object);
     if (!answer.ok) throw new Error(`POST ${path}: ${answer.text}`);
     return JSON.parse(answer.text);
+  }
+
+  /** Makes the kinds of Istio that end in a text known, as the CRDs of its release do. */
+  async installIstio(kinds = ''): Promise<void> {
+    const text = readFileSync(join(installed('istio-crds'), 'crds.yaml'), 'utf8');
+    for (const document of parseAllDocuments(text)) {
+      const crd = document.toJS() as { spec: { group: string; versions: { name: string }[]; names: { kind: string; plural: string } } };
+      const { group, names } = crd.spec;
+      if (!names.kind.endsWith(kinds)) continue;
+      await this.create('/apis/apiextensions.k8s.io/v1/customresourcedefinitions', crd);
+      const path = `/apis/${group}/${crd.spec.versions[0]?.name}/${names.plural}`;
+      await until(`${names.kind} served`, async () => (await this.#ask('GET', path)).ok);
+    }
   }
 
   /** The token of a service account, as its pods get it; good for an hour. @param audience the API server itself unless given */
