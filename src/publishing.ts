@@ -15,7 +15,7 @@ import { Elections } from '#publish/election.js';
 import { type EngineContext, TargetEngine, type WriteEvent } from '#publish/engine.js';
 import { Ledger } from '#publish/ledger.js';
 import { markOf } from '#publish/mark.js';
-import { OrderBook, type Orders, type OrderScope } from '#publish/orders.js';
+import { OrderBook, type OrderScope, type Orders } from '#publish/orders.js';
 import { Publication } from '#publish/publication.js';
 import { adapterOf } from './registries.js';
 
@@ -136,7 +136,9 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
 
   resume(scope: OrderScope): Promise<void> {
     const publications = this.claims.publications.map(({ config }) => config);
-    return this.#book.resume(scope, (registry) => publications.flatMap(({ name, to }) => (to === registry ? [name] : [])));
+    return this.#book.resume(scope, (registry) =>
+      publications.flatMap(({ name, to }) => (to === registry ? [name] : [])),
+    );
   }
 
   /** Takes back what this owner published, and keeps it back until it is resumed. */
@@ -160,7 +162,8 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
 
   #setLossy({ registries }: PublishingConfig): void {
     this.#lossy.clear();
-    for (const registry of registries) if (this.#kindOf(registry)?.keepsMetadata === false) this.#lossy.add(registry.name);
+    for (const registry of registries)
+      if (this.#kindOf(registry)?.keepsMetadata === false) this.#lossy.add(registry.name);
   }
 
   #context(): EngineContext {

@@ -200,7 +200,8 @@ export class RegistryPolicy {
     workloads: WorkloadsAt | undefined,
     trace: ContributionTrace | undefined,
   ): Contribution | LeftOut | Described {
-    if (own.length === service.instances.length) return { dropped: 'the marks on all of its instances: they are copies that this Pontoon wrote' };
+    if (own.length === service.instances.length)
+      return { dropped: 'the marks on all of its instances: they are copies that this Pontoon wrote' };
     const instances = service.instances.filter((instance) => !own.includes(instance));
     const made = this.contribution({ ...service, instances }, now, workloads, trace);
     if (!('leftOut' in made)) return made;

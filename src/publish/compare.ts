@@ -45,7 +45,12 @@ export type Verdict = { readonly parties: Parties; readonly conflicts: readonly 
   /** As it stands it is as it should be, or is to stay. */
   | { readonly what: 'keep'; readonly service: PublishedService; readonly placed: readonly Placed[] }
   | { readonly what: 'wait'; readonly ms: number }
-  | { readonly what: 'write'; readonly service: PublishedService; readonly before: readonly Placed[]; readonly tries: number }
+  | {
+      readonly what: 'write';
+      readonly service: PublishedService;
+      readonly before: readonly Placed[];
+      readonly tries: number;
+    }
 );
 
 /** What one looks at. */

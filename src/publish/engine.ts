@@ -130,8 +130,12 @@ export class TargetEngine {
   /** Who writes may have changed, or whether: looks at everything, if this process may write. */
   look(): void {
     const isDue = this.#leads && !this.#closing.signal.aborted && this.#isActive();
-    if (!isDue) return this.#end();
-    if (this.#isOpen) return this.#all();
+    if (!isDue) this.#end();
+    else if (this.#isOpen) this.#all();
+    else this.#begin();
+  }
+
+  #begin(): void {
     this.#isOpen = true;
     const ending = new AbortController();
     this.#ending = ending;
@@ -311,11 +315,21 @@ export class TargetEngine {
   #settle(id: string, parties: Parties, record: WriteRecord): void {
     this.#records.set(id, record);
     const { service, placed } = record;
-    this.#note(id, parties, service, placed.map(({ instance }) => placeOf(instance)));
+    this.#note(
+      id,
+      parties,
+      service,
+      placed.map(({ instance }) => placeOf(instance)),
+    );
     this.#renewals.set(id, placed.length === 0 ? undefined : this.kind.renewEvery?.(service.settings as never));
   }
 
-  #note(id: string, { publications, hosts }: Parties, { protocol, settings }: PublishedService, places: readonly string[]) {
+  #note(
+    id: string,
+    { publications, hosts }: Parties,
+    { protocol, settings }: PublishedService,
+    places: readonly string[],
+  ) {
     const entry = { publication: publications[0] ?? '', host: hosts[0] ?? '', protocol, settings, places };
     if (!isDeepStrictEqual(this.#context.ledger.get(id), entry)) this.#context.ledger.set(id, entry);
   }
@@ -390,7 +404,10 @@ export class TargetEngine {
     const cause = this.#causes.get(id);
     this.#causes.delete(id);
     const took = cause?.at === undefined ? undefined : performance.now() - cause.at;
-    const text = changeText(before, placed.map(({ instance }) => instance));
+    const text = changeText(
+      before,
+      placed.map(({ instance }) => instance),
+    );
     this.#context.told({
       registry: this.registry,
       service: service.key,
@@ -406,13 +423,15 @@ export class TargetEngine {
     const reason = reasonOf(error);
     this.#counts.failed++;
     if (this.#error === undefined)
-      this.#log.warn({ service: id, reason }, 'the registry takes no writes: they are tried again, and what is there stays');
+      this.#log.warn(
+        { service: id, reason },
+        'the registry takes no writes: they are tried again, and what is there stays',
+      );
     this.#error = reason;
-    const rest = this.#pauses.failed();
-    if (rest === undefined) return this.#queue.add(id, this.#pauses.alone(tries));
-    this.#queue.add(id);
     // Of those that failed together one is enough.
-    if (!this.#queue.isResting) this.#queue.rest(rest);
+    const rest = this.#queue.isResting ? 0 : this.#pauses.failed();
+    this.#queue.add(id, rest === undefined ? this.#pauses.alone(tries) : 0);
+    if (rest !== undefined && rest > 0) this.#queue.rest(rest);
   }
 
   /** Does not throw. */
@@ -446,7 +465,8 @@ export class TargetEngine {
       this.#counts.renewalsFailed++;
       const every = this.kind.renewEvery?.(record.service.settings as never) ?? 0;
       this.#renewals.again(id, Math.ceil(every / 3));
-      if (this.#error === undefined) this.#log.warn({ reason: reasonOf(error) }, 'leases cannot be renewed; it is tried again');
+      if (this.#error === undefined)
+        this.#log.warn({ reason: reasonOf(error) }, 'leases cannot be renewed; it is tried again');
       this.#error = reasonOf(error);
     }
   }
