@@ -159,8 +159,13 @@ export function catalogSettings({
   networks,
   guards,
 }: Pick<Config, 'istio' | 'networks' | 'guards'>): CatalogSettings {
-  const { namespace, exportTo, grace, serve } = istio;
-  return { namespace, exportTo, grace, networks, guards, serve };
+  const { namespace, exportTo, grace, serve, network } = istio;
+  return { namespace, exportTo, grace, networks: otherNetworks(networks, network), guards, serve };
+}
+
+/** Those that are entered by their gateways. @param own the network that the mesh is in */
+function otherNetworks(networks: Config['networks'], own: string | undefined): Config['networks'] {
+  return Object.fromEntries(Object.entries(networks).filter(([name]) => name !== own));
 }
 
 /** What of the configuration decides what sources read. */

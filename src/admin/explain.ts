@@ -141,7 +141,10 @@ function meshSteps(parts: Parts, id: string): Step[] {
     if (service === undefined || !service.origins.some((key) => serviceId(key) === id)) continue;
     steps.push(mergeStep(service, host));
     const refused = projection.rejected().get(host) ?? [];
-    const names = projection.resources(host).map(({ namespace, name }) => `${namespace}/${name}`);
+    const names = projection.resources(host).map(({ type, namespace, name }) => {
+      const id = `${namespace}/${name}`;
+      return type === 'ServiceEntry' ? id : `${type} ${id}`;
+    });
     steps.push({
       step: 'Istio',
       result: names.length === 0 ? 'nothing is sent' : names.join(', '),

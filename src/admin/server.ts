@@ -208,7 +208,11 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
     const { host } = request.query;
     if (host && !catalog.services.has(host))
       return reply.code(404).send({ error: `no service has the host "${host}"` });
-    return reply.type('application/yaml; charset=utf-8').send(istioYaml(projection.resources(host || undefined)));
+    return reply.type('application/yaml; charset=utf-8').send(istioYaml(projection.entries(host || undefined)));
+  });
+  server.get('/api/v1/istio/gateways', async (_request, reply) => {
+    const resources = projection.resources().filter(({ type }) => type !== 'ServiceEntry');
+    return reply.type('application/yaml; charset=utf-8').send(istioYaml(resources));
   });
   serveNames(server, parts);
 

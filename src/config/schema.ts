@@ -4,6 +4,7 @@ import { type CoordinationConfig, coordinationSchema } from '#coordination/confi
 import { dnsLabel } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
 import { duration, hostPort, share } from './fields.js';
+import { checkGateways } from './gateways.js';
 import { istioSchema } from './istio.js';
 import { checkAliases, isHost, networks, ofInstance, ofService, policy, presetsText } from './policies.js';
 import { checkPublications, publication, writes } from './publications.js';
@@ -184,6 +185,7 @@ export const configSchema = z
   })
   .superRefine(checkCoordination)
   .superRefine(checkPublications)
+  .superRefine(checkGateways)
   .meta({ title: 'Pontoon configuration' });
 
 export type Config = z.output<typeof configSchema>;

@@ -210,7 +210,7 @@ export class Writer {
   #manifests(host: string): readonly (Manifest | Refused)[] {
     const registries = this.#wanted.get(host);
     if (registries === undefined) return [];
-    return this.#projection.resources(host).flatMap((resource) => manifests(resource, registries, this.#options));
+    return this.#projection.entries(host).flatMap((resource) => manifests(resource, registries, this.#options));
   }
 
   async #write(step: Step, signal: AbortSignal): Promise<void> {
