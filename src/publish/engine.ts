@@ -62,6 +62,8 @@ export interface TargetStatus {
   /** Services and instances of this owner that stand there. */
   readonly services: number;
   readonly instances: number;
+  /** The instances by the publications that their marks name. */
+  readonly placed: Readonly<Record<string, number>>;
   /** Services that are still to be compared or written. */
   readonly pending: number;
   /** Writes of a service, and those that failed. */
@@ -181,12 +183,15 @@ export class TargetEngine {
 
   status(): TargetStatus {
     const ours = this.#comparison.ours();
+    const placed: Record<string, number> = {};
+    for (const publication of [...ours.values()].flat()) placed[publication] = (placed[publication] ?? 0) + 1;
     return {
       registry: this.registry,
       type: this.config.type,
       ...this.#state(),
       services: ours.size,
-      instances: [...ours.values()].reduce((sum, count) => sum + count, 0),
+      instances: Object.values(placed).reduce((sum, count) => sum + count, 0),
+      placed,
       pending: this.#isOpen ? this.#queue.size : 0,
       ...this.#counts,
       refused: [...this.#records.values()].reduce((sum, { refused }) => sum + refused.length, 0),
