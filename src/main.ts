@@ -15,6 +15,7 @@ import { reasonOf } from '#model/reason.js';
 import { makeDoors } from './doors.js';
 import { Guarding } from './guarding.js';
 import { Keeping } from './keeping.js';
+import { Publishing } from './publishing.js';
 import { catalogSettings, Registries, type SourceChanges } from './registries.js';
 import { checkReloadable } from './reloadable.js';
 import { Serving } from './serving.js';
@@ -51,10 +52,24 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   const projection = new Projection(catalog);
   const file = state.directory === undefined ? undefined : new JournalFile(state.directory, log);
   const journal = new Journal(catalog, file);
-  const registries = new Registries(catalog, log, (registry, source) =>
-    journal.note(registry, 'source', 'error' in source ? `${source.kind}: ${reasonOf(source.error)}` : source.kind),
+  const registries = new Registries(
+    catalog,
+    log,
+    (registry, source) => {
+      journal.note(registry, 'source', 'error' in source ? `${source.kind}: ${reasonOf(source.error)}` : source.kind);
+      publishing.check();
+    },
+    (key, instance) => publishing.isOwn(key, instance),
   );
   const coordination = openCoordination(config.coordination, { log, registries: config.registries });
+  const publishing = new Publishing(config, {
+    catalog,
+    coordination,
+    journal,
+    isComplete: () => current.registries.every(({ name }) => registries.isListed(name) || guarding.isWaived(name)),
+    unreadable: (registry) => registries.unreadable(registry),
+    log,
+  });
   const isComplete = (): boolean => current.registries.every(({ name }) => registries.isListed(name));
   const doors = makeDoors(istio, { catalog, projection, coordination, isComplete, log });
   const serving = new Serving(doors.listeners);
@@ -97,6 +112,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   const waived = (): void => {
     for (const name of knownBefore) if (guarding.isWaived(name)) knownBefore.delete(name);
     checkReady();
+    publishing.check();
   };
   const guarding = new Guarding(catalog, { coordination, journal, log, waived });
 
@@ -117,6 +133,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
       checkReady();
       throw error;
     });
+    await publishing.apply(next);
     checkReady();
     log.info(changes, 'configuration taken over');
     journal.note('', 'configuration', 'taken over');
@@ -133,7 +150,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   let admin: Admin | undefined;
   const stop = async (): Promise<void> => {
     await serving.close();
-    await Promise.all([doors.kubernetes?.close(), doors.files?.close()]);
+    await Promise.all([doors.kubernetes?.close(), doors.files?.close(), publishing.close()]);
     await registries.stop();
     await keeping.close();
     await admin?.close();
@@ -153,6 +170,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     catalog,
     guarding,
     keeping,
+    publishing,
     coordination,
     projection,
     journal,
@@ -166,6 +184,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     const xds = doors.listeners.flatMap(({ addresses }) => addresses);
     admin = await startAdmin({ parts, log });
     await registries.apply(config, remembered);
+    await publishing.apply(config);
     // With something from before the start, no set is the first; but of other shards that says nothing.
     if (catalog.views().some(({ isRestored }) => isRestored)) {
       serving.complete(remembered?.serve);

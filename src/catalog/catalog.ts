@@ -63,6 +63,8 @@ const tick = 5_000;
  */
 export class Catalog extends EventEmitter<{
   change: [CatalogChange];
+  /** A source has read something, be it in the mesh or not. */
+  read: [ViewChange];
   complete: [string];
   hold: [HoldEvent];
   doubt: [Doubt];
@@ -295,6 +297,7 @@ export class Catalog extends EventEmitter<{
       listed: (change) => {
         if (!isCurrent()) return;
         this.#apply(change);
+        this.emit('read', change);
         if (change.isListing) this.emit('complete', name);
       },
       workloads: this.#workloadsAt,

@@ -3,6 +3,7 @@ import type { Protocol } from '#model/protocol.js';
 import { reasonOf } from '#model/reason.js';
 import { type Instance, instancePlace, type RegistryService, type Rejection, type ServiceKey } from '#model/service.js';
 import { type Workload, workloadOf } from '#model/workload.js';
+import type { IsOwn } from '#publish/desired.js';
 import type { ServiceKind } from '#sources/contract.js';
 import { type EndpointSettings, EndpointSteps } from './endpoint.js';
 import type { InstanceScope, ServiceScope } from './expression.js';
@@ -24,6 +25,8 @@ export interface RegistrySettings extends EndpointSettings {
   readonly namespace?: string | undefined;
   /** Whether what it loses at once may be held; it may, unless given. */
   readonly guarded?: boolean | undefined;
+  /** Tells what this Pontoon wrote into the registry: that is no endpoint of the mesh. Nothing, unless given. */
+  readonly isOwn?: IsOwn | undefined;
 }
 
 /** What one registry's service adds to a mesh service. */
@@ -136,6 +139,9 @@ export class RegistryPolicy {
       rule: drop?.rule ?? 'no policy drops it',
     });
     if (drop?.value) return { dropped: drop.rule };
+    const { isOwn } = this.settings;
+    const written = isOwn === undefined ? [] : service.instances.filter((instance) => isOwn(key, instance));
+    if (written.length > 0) return this.#withoutOwn(service, written, now, workloads, trace);
 
     const unused: Rejection[] = verdict.failed.map((rule) => failure('the service', rule));
     const fill = (template: string | undefined, rule: string): string | undefined => {
@@ -184,6 +190,22 @@ export class RegistryPolicy {
       unused,
       until: made.until,
     };
+  }
+
+  /** What else stands there; a service of which all is our own copy is none. */
+  #withoutOwn(
+    service: RegistryService,
+    own: readonly Instance[],
+    now: number,
+    workloads: WorkloadsAt | undefined,
+    trace: ContributionTrace | undefined,
+  ): Contribution | LeftOut | Described {
+    if (own.length === service.instances.length) return { dropped: 'the marks on all of its instances: they are copies that this Pontoon wrote' };
+    const instances = service.instances.filter((instance) => !own.includes(instance));
+    const made = this.contribution({ ...service, instances }, now, workloads, trace);
+    if (!('leftOut' in made)) return made;
+    const reason = 'its mark: it is a copy that this Pontoon wrote';
+    return { ...made, leftOut: [...made.leftOut, ...own.map(({ id }) => ({ record: id, reason }))] };
   }
 
   #described(service: RegistryService, kind: ServiceKind, now: number): Described {

@@ -86,6 +86,8 @@ export interface TargetKind<Fields extends z.ZodRawShape = z.ZodRawShape> {
   readonly nominalWeight: number;
   /** Whether the registry knows weights; if not, a change of weight alone is none. */
   readonly hasWeights: boolean;
+  /** Whether instances keep the metadata that they are written with, as they do unless given: if not, the mark is lost, and what is ours is told by the ledger alone. */
+  readonly keepsMetadata?: boolean;
   /** ms that may pass until a source reads what was written, or reads no more what was withdrawn. */
   readonly seenWithin: number;
   /** ms between renewals; undefined where nothing has to be renewed. May depend on the block. */

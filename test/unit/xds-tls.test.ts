@@ -19,7 +19,7 @@ const log = pino({ level: 'silent' });
 const istiod = 'spiffe://cluster.local/ns/istio-system/sa/istiod-a';
 
 describe('xDS over TLS', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   const folder = mkdtempSync(join(tmpdir(), 'pontoon-tls-'));
   const server = makeCertificates(folder);
   const clients: Client[] = [];
