@@ -42,9 +42,7 @@ const labelName = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
 
 /** What is wrong with the namespace of a resource, if anything. */
 export function namespaceErrors(namespace: string): string[] {
-  return dnsLabel.test(namespace)
-    ? []
-    : [`namespace "${namespace}" is not a DNS label: set another by configuration`];
+  return dnsLabel.test(namespace) ? [] : [`namespace "${namespace}" is not a DNS label: set another by configuration`];
 }
 
 /** What is wrong with a host, if anything. */
