@@ -68,17 +68,8 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     this.ledger = new Ledger(owner, directory, log);
     this.#elections = new Elections(coordination);
     const { gatewayPorts } = options;
-    const gateways = (): PublishingGateways['gateways'] => ownGateways(this.#config);
     this.claims = new Claims({
-      gateways: {
-        get gateways() {
-          return gateways();
-        },
-        get error() {
-          return gatewayPorts.error;
-        },
-        port: (host, number) => gatewayPorts.port(host, number),
-      },
+      gateways: this.gatewaysOf(() => this.#config),
       owner,
       run: this.run,
       isOwn: this.isOwn,
@@ -91,6 +82,20 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     catalog.on('complete', () => this.check());
     gatewayPorts.on('change', (hosts) => this.#changed({ hosts, registry: '', cause: causeNow('gateway ports') }));
     gatewayPorts.on('known', () => this.check());
+  }
+
+  /** Where the gateways take services, as a configuration says and as ports are given out now. */
+  gatewaysOf(config: () => Pick<PublishingConfig, 'networks' | 'istio'>): PublishingGateways {
+    const { gatewayPorts } = this.#options;
+    return {
+      get gateways() {
+        return ownGateways(config());
+      },
+      get error() {
+        return gatewayPorts.error;
+      },
+      port: (host, number) => gatewayPorts.port(host, number),
+    };
   }
 
   /** Whether this Pontoon wrote an instance: its mark says so, or the ledger, where marks are lost. */
