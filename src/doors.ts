@@ -4,7 +4,7 @@ import type { IstioConfig } from '#config/istio.js';
 import type { Coordination } from '#coordination/contract.js';
 import { Names } from '#dns/names.js';
 import type { Projection } from '#istio/projection.js';
-import type { EncodedResource } from '#istio/resource.js';
+import type { EncodedResource, ResourceType } from '#istio/resource.js';
 import { FilesSink } from '#sinks/files/sink.js';
 import { KubernetesSink } from '#sinks/kubernetes/sink.js';
 import { view } from '#sinks/view.js';
@@ -19,6 +19,8 @@ export interface DoorsContext {
   readonly owner: string;
   /** Whether every registry has been read since the start. */
   readonly isComplete: () => boolean;
+  /** Whether all is known of a type of resources. */
+  readonly mayShow: (type: ResourceType) => boolean;
   readonly log: Logger;
 }
 
@@ -37,9 +39,11 @@ export interface Doors {
  * @throws Error if a certificate cannot be used
  */
 export function makeDoors(istio: IstioConfig, context: DoorsContext): Doors {
-  const { catalog, projection, coordination, owner, isComplete, log } = context;
+  const { catalog, projection, coordination, owner, isComplete, mayShow, log } = context;
   const names = new Names(projection, catalog, { ...istio.dns, takes: () => true });
-  const objects = istio.kubernetes === undefined ? () => false : view(istio.kubernetes.when);
+  const isInCluster = istio.kubernetes === undefined ? () => false : view(istio.kubernetes.when);
+  // Gateways and VirtualServices do not become objects.
+  const objects = (resource: EncodedResource): boolean => resource.type === 'ServiceEntry' && isInCluster(resource);
   const kubernetes =
     istio.kubernetes &&
     new KubernetesSink(projection, {
@@ -49,7 +53,7 @@ export function makeDoors(istio: IstioConfig, context: DoorsContext): Doors {
       takes: objects,
       covered: (host) => {
         const resources = projection.encoded(host);
-        for (const listener of listeners) listener.look(resources);
+        for (const listener of listeners) listener.filtered(resources);
       },
       coordination,
       isComplete,
@@ -65,6 +69,7 @@ export function makeDoors(istio: IstioConfig, context: DoorsContext): Doors {
       tls,
       limits: { maxStreams },
       filter: (resource) => isSeen(resource) && !isElsewhere(resource),
+      mayShow,
       log,
     });
   });

@@ -140,6 +140,10 @@ export const istioSchema = z
       .regex(dnsLabel, 'expected a DNS label')
       .default('pontoon')
       .meta({ description: 'Istio namespace of the services whose registry names none' }),
+    network: z.string().min(1).optional().meta({
+      description:
+        'Network that this mesh is in: its endpoints are reached directly, and its gateways take what is published with `addresses: gateway`',
+    }),
     exportTo: exportTo().default(['*']).meta({ description: 'Istio namespaces that see the services' }),
     grace: duration()
       .prefault('5m')

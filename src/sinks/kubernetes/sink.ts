@@ -194,7 +194,7 @@ export class KubernetesSink implements Sink {
     for (const { host } of set) gone.delete(host);
     // Of several entries of one host some may be left.
     for (const host of gone)
-      if (projection.resources(host).length === 0) this.#writer.forgoes(host);
+      if (projection.entries(host).length === 0) this.#writer.forgoes(host);
       else this.#writer.look(host);
   }
 

@@ -241,7 +241,7 @@ export class Writer {
     const registries = this.#wanted.get(host);
     if (registries === undefined) return [];
     const ids = this.#ledger.ofHost(host).map(({ id }) => id);
-    return this.#projection.resources(host).flatMap((resource) => manifests(resource, registries, this.#options, ids));
+    return this.#projection.entries(host).flatMap((resource) => manifests(resource, registries, this.#options, ids));
   }
 
   async #write(step: Step, signal: AbortSignal): Promise<void> {

@@ -74,7 +74,9 @@ describe('pontoon doctor on the Kubernetes sink', function () {
     };
     writeFileSync(file, stringify(config));
     const { findings, status, meshConfig } = await doctor(file);
-    expect(meshConfig).to.include(`- address: fs://${join(folder, 'istio')}`).and.include('- address: k8s://');
+    expect(meshConfig)
+      .to.include(`- address: fs://${join(folder, 'istio')}`)
+      .and.include('- address: k8s://');
     expect(status).to.equal(0);
     expect(findings.filter(({ verdict }) => verdict === 'fail')).to.deep.equal([]);
   });
