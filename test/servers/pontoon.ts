@@ -15,6 +15,7 @@ export interface PontoonConfig {
   readonly registries: readonly object[];
   readonly istio?: object;
   readonly policies?: readonly object[];
+  readonly publications?: readonly object[];
   readonly guards?: object;
   readonly state?: object;
   readonly coordination?: object;
