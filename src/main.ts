@@ -66,7 +66,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     catalog,
     coordination,
     journal,
-    isComplete: () => current.registries.every(({ name }) => registries.isListed(name) || guarding.isWaived(name)),
+    isListed: (registry) => registries.isListed(registry) || guarding.isWaived(registry),
     unreadable: (registry) => registries.unreadable(registry),
     log,
   });

@@ -28,8 +28,8 @@ export interface PublishingOptions {
   readonly catalog: Catalog;
   readonly coordination: Coordination;
   readonly journal: Journal;
-  /** Whether every registry has been read since the start. */
-  readonly isComplete: () => boolean;
+  /** Whether a registry has been read since the start; one that is not waited for counts as read. */
+  readonly isListed: (registry: string) => boolean;
   /** Why a registry's view is not complete and current; undefined if it is. */
   readonly unreadable: (registry: string) => string | undefined;
   readonly log: Logger;
@@ -120,9 +120,10 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
 
   /** A source is doing otherwise than before: what could not be written may be written now. */
   check(): void {
-    const { isComplete, unreadable } = this.#options;
+    const { isListed, unreadable } = this.#options;
+    const listed = this.#config.registries.flatMap(({ name }) => (isListed(name) ? [name] : [])).join(' ');
     for (const [registry, engine] of this.#engines) {
-      const now = `${isComplete()} ${unreadable(registry) === undefined}`;
+      const now = `${unreadable(registry) === undefined} ${listed}`;
       if (this.#readiness.get(registry) === now) continue;
       this.#readiness.set(registry, now);
       engine.look();
@@ -167,7 +168,7 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
   }
 
   #context(): EngineContext {
-    const { catalog, isComplete, unreadable, log } = this.#options;
+    const { catalog, isListed, unreadable, log } = this.#options;
     return {
       owner: this.#config.state.owner,
       run: this.run,
@@ -177,7 +178,8 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
       orders: () => this.#book.orders,
       isOwn: this.isOwn,
       serves: (host) => isServed(host, this.#config.istio.serve),
-      isComplete,
+      isListed,
+      isComplete: () => this.#config.registries.every(({ name }) => isListed(name)),
       unreadable,
       view: (registry) => catalog.view(registry),
       isElected: this.#config.coordination !== undefined,

@@ -27,6 +27,8 @@ export interface Want {
   /** The publication's place in the configuration. */
   readonly order: number;
   readonly service: PublishedService;
+  /** Names of the registries that it comes from. */
+  readonly origins: readonly string[];
   /** Endpoints that are not published, with the reason. */
   readonly refused: readonly Rejection[];
 }
@@ -86,6 +88,7 @@ export function wanted(
       id: serviceId(key),
       order,
       service: { key, protocol, settings, instances: sorted(instances) },
+      origins: scope.mesh.registries,
       refused: [...refused, ...addresses.refused],
     };
   } catch (error) {
