@@ -11,7 +11,7 @@ import {
 } from '#model/service.js';
 import type { PublicationScope } from '#policy/expression.js';
 import { nominalWeight } from '#policy/weight.js';
-import { type Addressed, addressesOf, type Chosen } from './addresses.js';
+import { type Addressed, addressesOf, type Chosen, type PublishingGateways } from './addresses.js';
 import { annotations, keptOut } from './annotations.js';
 import { type PublishedInstance, type PublishedService, placeOf } from './contract.js';
 import { marked, markOf } from './mark.js';
@@ -29,6 +29,8 @@ export interface Want {
   readonly service: PublishedService;
   /** Names of the registries that it comes from. */
   readonly origins: readonly string[];
+  /** Number of the mesh service's port that gateways are to take; undefined if it is not dialled there. */
+  readonly exposed: number | undefined;
   /** Endpoints that are not published, with the reason. */
   readonly refused: readonly Rejection[];
 }
@@ -50,6 +52,7 @@ export interface DesiredContext {
   /** What a registry says of a service, with what guards hold. */
   readonly serviceOf: (key: ServiceKey) => RegistryService | undefined;
   readonly isOwn: IsOwn;
+  readonly gateways: PublishingGateways;
 }
 
 /**
@@ -79,7 +82,9 @@ export function wanted(
       throw new Error(`registry ${config.to} leaves out the name ${key.name} (include, exclude): nobody would see it`);
     const port = chosenPort(service.ports, labels[annotations.port] ?? config.port);
     const { chosen, refused } = choose(service, port, publication, scope, context);
-    const addresses = addressesOf(service, port, chosen, publication);
+    const metadata = publication.metadata({}, scope);
+    const selection = { service, port, chosen, hasRefused: refused.length > 0, metadata };
+    const addresses = addressesOf(selection, config.addresses, context.gateways);
     const mark = marked({ ...about, owner: context.owner, run: context.run });
     const protocol = port.protocol ?? protocolOfName(port.name);
     const instances = addresses.instances.map((one) => published(one, kind.nominalWeight, mark));
@@ -89,6 +94,7 @@ export function wanted(
       order,
       service: { key, protocol, settings, instances: sorted(instances) },
       origins: scope.mesh.registries,
+      exposed: config.addresses === 'gateway' ? port.number : undefined,
       refused: [...refused, ...addresses.refused],
     };
   } catch (error) {
@@ -159,7 +165,7 @@ function refusal(
   number: number | undefined,
   behind: readonly Instance[],
   own: ReadonlySet<string>,
-  { takes, config: { to } }: Publication,
+  { takes, config: { to, addresses } }: Publication,
   port: MeshPort,
 ): string | undefined {
   const { address, locality = '', network = '', labels, origins } = endpoint;
@@ -169,6 +175,8 @@ function refusal(
   if (copy !== undefined) return `it is a copy that the Pontoon "${copy.owner}" wrote: copies are never copied`;
   if (number === undefined) return `it has no port ${port.name}`;
   if (own.has(placeOf({ address, port: number }))) return `it registered itself in ${to}`;
+  if (addresses === 'instances' && endpoint.strict?.includes(number))
+    return 'the pod takes mutual TLS only (PeerAuthentication STRICT), which callers outside the mesh do not have: use addresses: gateway';
   return undefined;
 }
 

@@ -41,7 +41,11 @@ describe('publications: what stands in a file stands in a real Nacos', function 
   function write(file: string, counts: Readonly<Record<string, number>>, weight = 1): void {
     const services = Object.entries(counts).map(([name, count], net) => ({
       name,
-      instances: Array.from({ length: count }, (_, index) => ({ address: `10.1.${net}.${index + 1}`, port: 80, weight })),
+      instances: Array.from({ length: count }, (_, index) => ({
+        address: `10.1.${net}.${index + 1}`,
+        port: 80,
+        weight,
+      })),
     }));
     writeFileSync(path(`${file}.new`), stringify({ services }));
     renameSync(path(`${file}.new`), path(file));
@@ -95,7 +99,9 @@ describe('publications: what stands in a file stands in a real Nacos', function 
       const stock = await listed(nacos, group, 'stock');
       return stock.length === 2 && stock.every(({ weight }) => weight === 3);
     });
-    const self = (await listed(nacos, group, 'orders')).filter(({ metadata }) => metadata['pontoon-owner'] === undefined);
+    const self = (await listed(nacos, group, 'orders')).filter(
+      ({ metadata }) => metadata['pontoon-owner'] === undefined,
+    );
     expect(self.map(({ ip, weight }) => `${ip} ${weight}`).sort()).to.deep.equal(['10.1.0.1 7', '10.9.9.9 8']);
     await until('nothing is left to do', async () => (await target(pontoon)).pending === 0);
     const explained = JSON.stringify(await pontoon.get('/api/v1/explain?q=10.1.0.1'));

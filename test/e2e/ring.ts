@@ -88,7 +88,12 @@ export class Ring {
     const service = Math.floor(Math.random() * services);
     const last = 1 + Math.floor(Math.random() * addresses);
     const key = `${member} ${service} ${last}`;
-    const place = { namespace: `ring-${member}`, name: `s${service}`, ip: `10.${20 + index}.${service}.${last}`, port: 80 };
+    const place = {
+      namespace: `ring-${member}`,
+      name: `s${service}`,
+      ip: `10.${20 + index}.${service}.${last}`,
+      port: 80,
+    };
     if (this.#own.delete(key)) await removeSelf(this.#nacos, place);
     else {
       this.#own.add(key);
