@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { pino } from 'pino';
 import { z } from 'zod';
 import { nacos } from '#adapters/nacos/index.js';
@@ -26,6 +27,7 @@ export class Publisher {
   /** @param keys of the registry, beside its servers */
   constructor(server: Nacos, keys: Readonly<Record<string, unknown>> = {}) {
     const config = z.strictObject(nacos.fields).parse({ servers: [server.address], ...keys });
+    setMaxListeners(0, this.#signal);
     const turn = async () => {
       this.requests++;
     };

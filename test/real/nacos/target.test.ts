@@ -178,6 +178,7 @@ for (const version of versions)
       });
       await publisher.write('others', settings, others);
       await finds('itself', /^10.9.2.1:80@DEFAULT 1.0 by=itself$/);
+      await finds('others', /^10.9.2.2:80@DEFAULT 1.0 .*pontoon-owner=b/);
       const before = await client.select('own');
       const next = publish();
       const taken = await next.write('own', settings, instance('127.0.0.1', 9_001), instance('10.9.2.9', 80));
