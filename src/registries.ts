@@ -192,13 +192,14 @@ export function sourceChanges(now: SourcesConfig, next: SourcesConfig): SourceCh
 
 /** What the configuration makes of each registry's services. */
 export function registryPolicies(
-  { registries, policies, networks }: Pick<Config, 'registries' | 'policies' | 'networks'>,
+  { registries, policies, networks, istio }: Pick<Config, 'registries' | 'policies' | 'networks' | 'istio'>,
   isOwn?: IsOwn,
 ): RegistryPolicy[] {
   const list = new PolicyList(policies);
   return registries.map((registry) => {
     const { kinds, guarded } = adapterOf(registry);
-    return new RegistryPolicy({ ...registry, guarded: registry.guarded ?? guarded, networks, kinds, isOwn }, list);
+    const ours = { networks, kinds, isOwn, ownNamespace: istio.namespace };
+    return new RegistryPolicy({ ...registry, ...ours, guarded: registry.guarded ?? guarded }, list);
   });
 }
 

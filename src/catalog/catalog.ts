@@ -379,7 +379,10 @@ export class Catalog extends EventEmitter<{
 
   #rebuildHost(host: string): void {
     const known = this.#services.get(host);
-    const [first, ...others] = this.#holders(host);
+    const holders = this.#holders(host);
+    // What istiod still has of a service of ours that is gone is no service of its own.
+    const isEcho = known?.native === false && holders.every(({ echo }) => echo);
+    const [first, ...others] = isEcho ? [] : holders;
     if (first !== undefined) {
       this.#graces.cancel(host);
       const vips = this.#vips.addresses(host);
@@ -389,7 +392,7 @@ export class Catalog extends EventEmitter<{
       // Emptied now, deleted later: proxies drain, and a service that comes back just fills again.
       this.#services.set(host, {
         ...known,
-        vips: this.#vips.addresses(host),
+        vips: known.native ? known.vips : this.#vips.addresses(host),
         endpoints: [],
         unreachable: [],
         origins: [],

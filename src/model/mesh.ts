@@ -23,6 +23,8 @@ export interface Endpoint {
   readonly serviceAccount?: string | undefined;
   /** SPIFFE URI that its certificate says, of a pod with a sidecar: of whatever namespace. */
   readonly identity?: string | undefined;
+  /** Those of its port numbers at which it takes mutual TLS only: nobody outside the mesh can call it there. Left out if there is none, or if nobody says. */
+  readonly strict?: readonly number[];
   readonly labels: Readonly<Record<string, string>>;
   /** Which instances it stands for: registry and id. Not sent to Istio. */
   readonly origins: readonly EndpointOrigin[];
@@ -42,7 +44,7 @@ export interface MeshService {
   readonly location: 'internal' | 'external';
   /** The one revision of istiod that shall see it; undefined for all. */
   readonly revision: string | undefined;
-  /** Virtual addresses, one per configured family. */
+  /** Virtual addresses, one per configured family; of what is the mesh's own, those that the mesh itself has. */
   readonly vips: readonly string[];
   readonly ports: readonly MeshPort[];
   /** SPIFFE URIs that its endpoints' certificates may say, beside those of service accounts; sorted. */

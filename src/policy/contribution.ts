@@ -23,6 +23,8 @@ export interface RegistrySettings extends EndpointSettings {
   readonly host?: string | undefined;
   /** Istio namespace. */
   readonly namespace?: string | undefined;
+  /** Istio namespace of what Pontoon itself sends, unless a policy says another. */
+  readonly ownNamespace?: string | undefined;
   /** Whether what it loses at once may be held; it may, unless given. */
   readonly guarded?: boolean | undefined;
   /** Tells what this Pontoon wrote into the registry: that is no endpoint of the mesh. Nothing, unless given. */
@@ -37,6 +39,10 @@ export interface Contribution {
   readonly hostByName: boolean;
   /** Whether the mesh knows it by itself under this host. */
   readonly native: boolean;
+  /** Whether it may be one of ours that came back: it gives way to any other with its host. */
+  readonly echo: boolean;
+  /** The mesh's own addresses of it. */
+  readonly vips: readonly string[];
   /** Further hosts, which give way to a host of another service. */
   readonly aliases: readonly string[];
   /** Istio namespace; undefined takes the configured default. */
@@ -139,6 +145,8 @@ export class RegistryPolicy {
       rule: drop?.rule ?? 'no policy drops it',
     });
     if (drop?.value) return { dropped: drop.rule };
+    if (kind.echoes && key.namespace === this.settings.ownNamespace)
+      return { dropped: `istio.namespace: it is in ${key.namespace}, where Pontoon's own entries are` };
     const { isOwn } = this.settings;
     const written = isOwn === undefined ? [] : service.instances.filter((instance) => isOwn(key, instance));
     if (written.length > 0) return this.#withoutOwn(service, written, now, workloads, trace);
@@ -161,11 +169,15 @@ export class RegistryPolicy {
     const spoken = { protocol: protocol?.value, rules: ports?.value ?? [] };
     const made = this.#endpoints(service, { kind, scope, verdict, spoken, now, workloads, trace });
     const native = kind.native === true && ownHost === undefined && this.settings.host === undefined;
+    // What the mesh knows by itself is in a namespace of its own.
+    const ownNamespace = native && key.namespace !== '' ? key.namespace : undefined;
     unused.push(...made.unused);
     return {
       key,
       host: hostName(hostText, native),
       native,
+      echo: native && kind.echoes === true,
+      vips: service.vips ?? [],
       hostByName: ownHost !== undefined && verdict.hostByName,
       aliases: (aliases?.value ?? []).flatMap((alias) => {
         const text = fill(alias, aliases?.rule ?? '');
@@ -176,7 +188,7 @@ export class RegistryPolicy {
           return [];
         }
       }),
-      namespace: fill(namespace?.value, namespace?.rule ?? '') ?? fill(this.settings.namespace, 'namespace'),
+      namespace: fill(namespace?.value, namespace?.rule ?? '') ?? fill(this.settings.namespace, 'namespace') ?? ownNamespace,
       exportTo: exportTo?.value,
       location: location?.value,
       revision: revision?.value,
@@ -200,7 +212,8 @@ export class RegistryPolicy {
     workloads: WorkloadsAt | undefined,
     trace: ContributionTrace | undefined,
   ): Contribution | LeftOut | Described {
-    if (own.length === service.instances.length) return { dropped: 'the marks on all of its instances: they are copies that this Pontoon wrote' };
+    if (own.length === service.instances.length)
+      return { dropped: 'the marks on all of its instances: they are copies that this Pontoon wrote' };
     const instances = service.instances.filter((instance) => !own.includes(instance));
     const made = this.contribution({ ...service, instances }, now, workloads, trace);
     if (!('leftOut' in made)) return made;

@@ -45,7 +45,12 @@ export type Verdict = { readonly parties: Parties; readonly conflicts: readonly 
   /** As it stands it is as it should be, or is to stay. */
   | { readonly what: 'keep'; readonly service: PublishedService; readonly placed: readonly Placed[] }
   | { readonly what: 'wait'; readonly ms: number }
-  | { readonly what: 'write'; readonly service: PublishedService; readonly before: readonly Placed[]; readonly tries: number }
+  | {
+      readonly what: 'write';
+      readonly service: PublishedService;
+      readonly before: readonly Placed[];
+      readonly tries: number;
+    }
 );
 
 /** What one looks at. */
@@ -75,12 +80,17 @@ export class Comparison {
     this.#context = context;
   }
 
-  /** Services in which something of ours stands, with how many instances. */
-  ours(): Map<string, number> {
-    const found = new Map<string, number>();
+  /** Services in which something of ours stands, each with the publications of its instances. */
+  ours(): Map<string, readonly string[]> {
+    const found = new Map<string, readonly string[]>();
     for (const [id, { key, instances }] of this.#context.view(this.#registry)?.said ?? []) {
-      const count = instances.reduce((sum, instance) => sum + (this.#isOurs(key, instance) ? 1 : 0), 0);
-      if (count > 0) found.set(id, count);
+      const own = instances.filter((instance) => this.#isOurs(key, instance));
+      const known = this.#context.ledger.get(id)?.publication ?? '';
+      if (own.length > 0)
+        found.set(
+          id,
+          own.map(({ metadata }) => markOf(metadata)?.publication ?? known),
+        );
     }
     return found;
   }

@@ -162,7 +162,7 @@ function refusal(
   number: number | undefined,
   behind: readonly Instance[],
   own: ReadonlySet<string>,
-  { takes, config: { to } }: Publication,
+  { takes, config: { to, addresses } }: Publication,
   port: MeshPort,
 ): string | undefined {
   const { address, locality = '', network = '', labels, origins } = endpoint;
@@ -172,6 +172,8 @@ function refusal(
   if (copy !== undefined) return `it is a copy that the Pontoon "${copy.owner}" wrote: copies are never copied`;
   if (number === undefined) return `it has no port ${port.name}`;
   if (own.has(placeOf({ address, port: number }))) return `it registered itself in ${to}`;
+  if (addresses === 'instances' && endpoint.strict?.includes(number))
+    return 'the pod takes mutual TLS only (PeerAuthentication STRICT), which callers outside the mesh do not have: use addresses: gateway';
   return undefined;
 }
 

@@ -98,7 +98,11 @@ function service(value: unknown): RegistryService {
     rejected: list(raw, 'rejected').map(rejection),
     consumers: list(raw, 'consumers').map(consumer),
   };
-  return raw.notes === undefined ? made : { ...made, notes: list(raw, 'notes').map(note) };
+  return {
+    ...made,
+    ...(raw.vips === undefined ? {} : { vips: texts(raw, 'vips') }),
+    ...(raw.notes === undefined ? {} : { notes: list(raw, 'notes').map(note) }),
+  };
 }
 
 function key(value: unknown): ServiceKey {
