@@ -12,6 +12,7 @@ import type { Coordination } from '#coordination/contract.js';
 import { LocalCoordination } from '#coordination/local.js';
 import { Journal } from '#journal/journal.js';
 import { RegistryPolicy } from '#policy/contribution.js';
+import { GatewayPorts } from '#publish/gatewayports.js';
 import { marked } from '#publish/mark.js';
 import { until } from '#test/servers/probes.js';
 import { Publishing, type PublishingConfig } from '../../src/publishing.js';
@@ -47,15 +48,18 @@ class Scene {
     this.#options = options;
     const settings = { namespace: 'pontoon', exportTo: ['*'], grace: 60_000, ...options.settings };
     this.catalog = new Catalog(settings, new VipAllocator([]));
+    const { coordination = new LocalCoordination() } = options;
+    const log = pino({ level: 'silent' });
     this.publishing = new Publishing(this.config(options.publications), {
       catalog: this.catalog,
-      coordination: options.coordination ?? new LocalCoordination(),
+      coordination,
+      gatewayPorts: new GatewayPorts(coordination, log),
       journal: new Journal(this.catalog),
       isComplete: () => registries.every(({ name }) => this.listed.has(name)),
       unreadable: (name) =>
         this.listed.has(name) ? (this.stale.has(name) ? 'its source is stale' : undefined) : 'not read yet',
       kindOf: ({ name }) => registries.find((one) => one.name === name)?.kind,
-      log: pino({ level: 'silent' }),
+      log,
     });
     this.catalog.configure(
       settings,
@@ -82,6 +86,7 @@ class Scene {
       state: { owner, directory } as never,
       coordination: coordination === undefined ? undefined : ({ type: 'file' } as never),
       istio: { serve: undefined },
+      networks: {},
     };
   }
 

@@ -59,8 +59,9 @@ describe('PeerAuthentications', () => {
 
   it('count once on each level, the oldest; one with a selector in the root namespace for nobody', () => {
     const [older, newer] = ['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'];
-    expect(strict({ 'shop/a': { mode: 'STRICT', created: newer }, 'shop/b': { mode: 'PERMISSIVE', created: older } })).to
-      .equal(undefined);
+    expect(
+      strict({ 'shop/a': { mode: 'STRICT', created: newer }, 'shop/b': { mode: 'PERMISSIVE', created: older } }),
+    ).to.equal(undefined);
     expect(strict({ 'istio-system/a': { mode: 'STRICT', labels: app } })).to.equal(undefined);
     expect(policies({ 'istio-system/a': { mode: 'STRICT', labels: app } }).strictOf('istio-system', app)).to.equal(
       undefined,
@@ -108,7 +109,8 @@ describe('a pod that takes mutual TLS only', () => {
     const common = { name: 'p', when: 'true', to: 'r', port, metadata, draining: 'down', paused: false } as const;
     const config: PublicationConfig = { ...common, addresses: 'instances' };
     const publication = new Publication(config, 0, { type: 'test', kind });
-    const none = { owner: 'o', run: 'r', serviceOf: () => undefined, isOwn: () => false };
+    const gateways = { gateways: [], port: () => undefined, error: undefined };
+    const none = { owner: 'o', run: 'r', serviceOf: () => undefined, isOwn: () => false, gateways };
     const want = wanted(service, publication, none);
     if (want === undefined || !('refused' in want)) throw new Error(`not wanted: ${JSON.stringify(want)}`);
     return { refused: want.refused, addresses: want.service.instances.map(({ address }) => address) };
@@ -125,5 +127,4 @@ describe('a pod that takes mutual TLS only', () => {
   it('is published with a port at which it takes plaintext', () => {
     expect(publish(90)).to.deep.equal({ refused: [], addresses: ['10.0.0.1', '10.0.0.2'] });
   });
-
 });
