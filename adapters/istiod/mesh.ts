@@ -102,6 +102,7 @@ export class Mesh {
   /** What of the endpoint sets is to be asked for, since the last time. */
   takeWatching(): Watching | undefined {
     const [added, removed] = [[...this.#added], [...this.#removed]];
+    for (const set of removed) this.#drop(set);
     this.#added.clear();
     this.#removed.clear();
     return added.length + removed.length === 0 ? undefined : { added, removed };
@@ -129,20 +130,24 @@ export class Mesh {
   }
 
   #watch(set: string, host: string): void {
-    if (!this.#hostOf.has(set)) {
-      this.#hostOf.set(set, host);
-      this.#sets.set(set, undefined);
-      this.#untold++;
-      // One that is asked for no more, and again in the same breath, goes on.
-      if (!this.#removed.delete(set)) this.#added.add(set);
-    }
+    if (this.#hostOf.has(set)) return;
+    this.#hostOf.set(set, host);
+    // One that is asked for no more, and again in the same breath, is asked for all the time.
+    if (this.#removed.delete(set)) return;
+    this.#sets.set(set, undefined);
+    this.#untold++;
+    this.#added.add(set);
   }
 
   #forget(set: string): void {
     if (!this.#hostOf.delete(set)) return;
+    if (this.#added.delete(set)) this.#drop(set);
+    else this.#removed.add(set);
+  }
+
+  #drop(set: string): void {
     if (this.#sets.get(set) === undefined) this.#untold--;
     this.#sets.delete(set);
-    if (!this.#added.delete(set)) this.#removed.add(set);
   }
 
   #service(unordered: readonly MeshCluster[]): RegistryService | undefined {

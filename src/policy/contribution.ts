@@ -188,7 +188,8 @@ export class RegistryPolicy {
           return [];
         }
       }),
-      namespace: fill(namespace?.value, namespace?.rule ?? '') ?? fill(this.settings.namespace, 'namespace') ?? ownNamespace,
+      namespace:
+        fill(namespace?.value, namespace?.rule ?? '') ?? fill(this.settings.namespace, 'namespace') ?? ownNamespace,
       exportTo: exportTo?.value,
       location: location?.value,
       revision: revision?.value,
@@ -212,7 +213,8 @@ export class RegistryPolicy {
     workloads: WorkloadsAt | undefined,
     trace: ContributionTrace | undefined,
   ): Contribution | LeftOut | Described {
-    if (own.length === service.instances.length) return { dropped: 'the marks on all of its instances: they are copies that this Pontoon wrote' };
+    if (own.length === service.instances.length)
+      return { dropped: 'the marks on all of its instances: they are copies that this Pontoon wrote' };
     const instances = service.instances.filter((instance) => !own.includes(instance));
     const made = this.contribution({ ...service, instances }, now, workloads, trace);
     if (!('leftOut' in made)) return made;

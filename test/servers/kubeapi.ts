@@ -126,7 +126,9 @@ export class KubeApi extends Server {
   async installIstio(kinds = ''): Promise<void> {
     const text = readFileSync(join(installed('istio-crds'), 'crds.yaml'), 'utf8');
     for (const document of parseAllDocuments(text)) {
-      const crd = document.toJS() as { spec: { group: string; versions: { name: string }[]; names: { kind: string; plural: string } } };
+      const crd = document.toJS() as {
+        spec: { group: string; versions: { name: string }[]; names: { kind: string; plural: string } };
+      };
       const { group, names } = crd.spec;
       if (!names.kind.endsWith(kinds)) continue;
       await this.create('/apis/apiextensions.k8s.io/v1/customresourcedefinitions', crd);

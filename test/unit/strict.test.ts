@@ -59,8 +59,9 @@ describe('PeerAuthentications', () => {
 
   it('count once on each level, the oldest; one with a selector in the root namespace for nobody', () => {
     const [older, newer] = ['2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'];
-    expect(strict({ 'shop/a': { mode: 'STRICT', created: newer }, 'shop/b': { mode: 'PERMISSIVE', created: older } })).to
-      .equal(undefined);
+    expect(
+      strict({ 'shop/a': { mode: 'STRICT', created: newer }, 'shop/b': { mode: 'PERMISSIVE', created: older } }),
+    ).to.equal(undefined);
     expect(strict({ 'istio-system/a': { mode: 'STRICT', labels: app } })).to.equal(undefined);
     expect(policies({ 'istio-system/a': { mode: 'STRICT', labels: app } }).strictOf('istio-system', app)).to.equal(
       undefined,
@@ -125,5 +126,4 @@ describe('a pod that takes mutual TLS only', () => {
   it('is published with a port at which it takes plaintext', () => {
     expect(publish(90)).to.deep.equal({ refused: [], addresses: ['10.0.0.1', '10.0.0.2'] });
   });
-
 });
