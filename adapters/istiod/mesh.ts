@@ -17,10 +17,10 @@ export interface Watching {
   readonly removed: readonly string[];
 }
 
-/** What changed since it was asked for last. */
-export interface MeshChange {
-  readonly changed: readonly RegistryService[];
-  readonly removed: readonly ServiceKey[];
+/** What changed of one host: the service as it is now, and the key of one that is gone. */
+export interface HostChange {
+  readonly changed: RegistryService | undefined;
+  readonly removed: ServiceKey | undefined;
 }
 
 /** Hosts that services of several clusters share: they may have the name of one that does not. */
@@ -108,10 +108,8 @@ export class Mesh {
     return added.length + removed.length === 0 ? undefined : { added, removed };
   }
 
-  /** What has changed since the last time. A service of which an endpoint set is still to come waits for it. */
-  takeChange(): MeshChange {
-    const changed: RegistryService[] = [];
-    const removed: ServiceKey[] = [];
+  /** What has changed since the last time, host by host. A service of which an endpoint set is still to come waits for it. */
+  *takeChanges(): Generator<HostChange, void> {
     for (const host of this.#touched) {
       const clusters = [...(this.#byHost.get(host)?.values() ?? [])];
       if (clusters.some(({ endpointSet }) => endpointSet !== undefined && this.#sets.get(endpointSet) === undefined))
@@ -119,14 +117,10 @@ export class Mesh {
       this.#touched.delete(host);
       const before = this.#given.get(host);
       const service = this.#service(clusters);
-      if (before !== undefined && !isDeepStrictEqual(before, service?.key)) removed.push(before);
       if (service === undefined) this.#given.delete(host);
-      else {
-        this.#given.set(host, service.key);
-        changed.push(service);
-      }
+      else this.#given.set(host, service.key);
+      yield { changed: service, removed: isDeepStrictEqual(before, service?.key) ? undefined : before };
     }
-    return { changed, removed };
   }
 
   #watch(set: string, host: string): void {
