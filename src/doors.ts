@@ -4,6 +4,7 @@ import type { IstioConfig } from '#config/istio.js';
 import type { Coordination } from '#coordination/contract.js';
 import { Names } from '#dns/names.js';
 import type { Projection } from '#istio/projection.js';
+import type { EncodedResource, ResourceType } from '#istio/resource.js';
 import { FilesSink } from '#sinks/files/sink.js';
 import { KubernetesSink } from '#sinks/kubernetes/sink.js';
 import { view } from '#sinks/view.js';
@@ -16,6 +17,8 @@ export interface DoorsContext {
   readonly coordination: Coordination;
   /** Whether every registry has been read since the start. */
   readonly isComplete: () => boolean;
+  /** Whether all is known of a type of resources. */
+  readonly mayShow: (type: ResourceType) => boolean;
   readonly log: Logger;
 }
 
@@ -34,9 +37,11 @@ export interface Doors {
  * @throws Error if a certificate cannot be used
  */
 export function makeDoors(istio: IstioConfig, context: DoorsContext): Doors {
-  const { catalog, projection, coordination, isComplete, log } = context;
+  const { catalog, projection, coordination, isComplete, mayShow, log } = context;
   const names = new Names(projection, catalog, { ...istio.dns, takes: () => true });
-  const objects = istio.kubernetes === undefined ? () => false : view(istio.kubernetes.when);
+  const isInCluster = istio.kubernetes === undefined ? () => false : view(istio.kubernetes.when);
+  // Gateways and VirtualServices do not become objects.
+  const objects = (resource: EncodedResource): boolean => resource.type === 'ServiceEntry' && isInCluster(resource);
   const isObjectOnly = istio.kubernetes?.keepOnXds ? () => false : objects;
   const listeners = istio.xds.map(({ listen, shards, tls, maxStreams, when }) => {
     const isSeen = view(when);
@@ -46,6 +51,7 @@ export function makeDoors(istio: IstioConfig, context: DoorsContext): Doors {
       tls,
       limits: { maxStreams },
       filter: (resource) => !isObjectOnly(resource) && isSeen(resource),
+      mayShow,
       log,
     });
   });

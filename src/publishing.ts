@@ -4,32 +4,37 @@ import type { Logger } from 'pino';
 import type { Catalog, CatalogChange } from '#catalog/catalog.js';
 import { isServed } from '#catalog/shards.js';
 import { isSame } from '#config/fields.js';
+import { ownGateways } from '#config/gateways.js';
 import type { Config, RegistryConfig } from '#config/schema.js';
 import type { Coordination } from '#coordination/contract.js';
 import type { Journal } from '#journal/journal.js';
 import { type Instance, type ServiceKey, serviceId } from '#model/service.js';
+import type { PublishingGateways } from '#publish/addresses.js';
 import { Claims } from '#publish/claims.js';
 import type { TargetKind } from '#publish/contract.js';
 import { type IsOwn, placeOfInstance } from '#publish/desired.js';
 import { Elections } from '#publish/election.js';
 import { type EngineContext, TargetEngine, type WriteEvent } from '#publish/engine.js';
+import type { GatewayPorts } from '#publish/gatewayports.js';
 import { Ledger } from '#publish/ledger.js';
 import { markOf } from '#publish/mark.js';
-import { OrderBook, type Orders, type OrderScope } from '#publish/orders.js';
+import { OrderBook, type OrderScope, type Orders } from '#publish/orders.js';
 import { Publication } from '#publish/publication.js';
+import { cause as causeNow } from '#sources/contract.js';
 import { adapterOf } from './registries.js';
 
 /** The parts of the configuration that say what is published. */
-export type PublishingConfig = Pick<Config, 'registries' | 'publications' | 'state' | 'coordination'> & {
-  readonly istio: Pick<Config['istio'], 'serve'>;
+export type PublishingConfig = Pick<Config, 'registries' | 'publications' | 'networks' | 'state' | 'coordination'> & {
+  readonly istio: Pick<Config['istio'], 'serve' | 'network'>;
 };
 
 export interface PublishingOptions {
   readonly catalog: Catalog;
   readonly coordination: Coordination;
   readonly journal: Journal;
-  /** Whether every registry has been read since the start. */
-  readonly isComplete: () => boolean;
+  /** Whether a registry has been read since the start; one that is not waited for counts as read. */
+  readonly isListed: (registry: string) => boolean;
+  readonly gatewayPorts: GatewayPorts;
   /** Why a registry's view is not complete and current; undefined if it is. */
   readonly unreadable: (registry: string) => string | undefined;
   readonly log: Logger;
@@ -61,7 +66,9 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     this.#options = options;
     this.ledger = new Ledger(owner, directory, log);
     this.#elections = new Elections(coordination);
+    const { gatewayPorts } = options;
     this.claims = new Claims({
+      gateways: this.gatewaysOf(() => this.#config),
       owner,
       run: this.run,
       isOwn: this.isOwn,
@@ -72,6 +79,22 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     catalog.on('change', (change) => this.#changed(change));
     catalog.on('read', (change) => this.#engines.get(change.registry)?.read(change));
     catalog.on('complete', () => this.check());
+    gatewayPorts.on('change', (hosts) => this.#changed({ hosts, registry: '', cause: causeNow('gateway ports') }));
+    gatewayPorts.on('known', () => this.check());
+  }
+
+  /** Where the gateways take services, as a configuration says and as ports are given out now. */
+  gatewaysOf(config: () => Pick<PublishingConfig, 'networks' | 'istio'>): PublishingGateways {
+    const { gatewayPorts } = this.#options;
+    return {
+      get gateways() {
+        return ownGateways(config());
+      },
+      get error() {
+        return gatewayPorts.error;
+      },
+      port: (host, number) => gatewayPorts.port(host, number),
+    };
   }
 
   /** Whether this Pontoon wrote an instance: its mark says so, or the ledger, where marks are lost. */
@@ -81,6 +104,10 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     if (!this.#lossy.has(key.registry)) return false;
     return this.ledger.get(serviceId(key))?.places.includes(placeOfInstance(instance)) ?? false;
   };
+
+  get gatewayPorts(): GatewayPorts {
+    return this.#options.gatewayPorts;
+  }
 
   get orders(): Orders {
     return this.#book.orders;
@@ -104,7 +131,10 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     for (const { registry } of gone) this.#engines.delete(registry);
     // Two must not write into one registry.
     await Promise.all(gone.map((engine) => engine.close(false)));
-    const changed = this.claims.configure(publications, this.#options.catalog.services);
+    const { services } = this.#options.catalog;
+    const hosts = new Set([...services.keys(), ...this.claims.hosts()]);
+    const changed = this.claims.configure(publications, services);
+    this.#expose(hosts);
     for (const registry of config.registries) {
       const kind = this.#kindOf(registry);
       if (kind === undefined || this.#engines.has(registry.name)) continue;
@@ -120,9 +150,11 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
 
   /** A source is doing otherwise than before: what could not be written may be written now. */
   check(): void {
-    const { isComplete, unreadable } = this.#options;
+    const { isListed, unreadable, gatewayPorts } = this.#options;
+    if (this.#isStarted && this.#isRead) gatewayPorts.settle();
+    const listed = this.#config.registries.flatMap(({ name }) => (isListed(name) ? [name] : [])).join(' ');
     for (const [registry, engine] of this.#engines) {
-      const now = `${isComplete()} ${unreadable(registry) === undefined}`;
+      const now = `${gatewayPorts.isKnown} ${unreadable(registry) === undefined} ${listed}`;
       if (this.#readiness.get(registry) === now) continue;
       this.#readiness.set(registry, now);
       engine.look();
@@ -136,7 +168,9 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
 
   resume(scope: OrderScope): Promise<void> {
     const publications = this.claims.publications.map(({ config }) => config);
-    return this.#book.resume(scope, (registry) => publications.flatMap(({ name, to }) => (to === registry ? [name] : [])));
+    return this.#book.resume(scope, (registry) =>
+      publications.flatMap(({ name, to }) => (to === registry ? [name] : [])),
+    );
   }
 
   /** Takes back what this owner published, and keeps it back until it is resumed. */
@@ -160,11 +194,12 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
 
   #setLossy({ registries }: PublishingConfig): void {
     this.#lossy.clear();
-    for (const registry of registries) if (this.#kindOf(registry)?.keepsMetadata === false) this.#lossy.add(registry.name);
+    for (const registry of registries)
+      if (this.#kindOf(registry)?.keepsMetadata === false) this.#lossy.add(registry.name);
   }
 
   #context(): EngineContext {
-    const { catalog, isComplete, unreadable, log } = this.#options;
+    const { catalog, isListed, unreadable, log } = this.#options;
     return {
       owner: this.#config.state.owner,
       run: this.run,
@@ -174,7 +209,8 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
       orders: () => this.#book.orders,
       isOwn: this.isOwn,
       serves: (host) => isServed(host, this.#config.istio.serve),
-      isComplete,
+      isListed,
+      isComplete: () => this.#isComplete,
       unreadable,
       view: (registry) => catalog.view(registry),
       isElected: this.#config.coordination !== undefined,
@@ -190,11 +226,31 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     this.emit('written', event);
   }
 
-  #changed({ hosts, registry, cause }: CatalogChange): void {
+  /** Ports of gateways that are not known yet may be those at which services stand there. */
+  /** Whether every registry has been read since the start. */
+  get #isRead(): boolean {
+    return this.#config.registries.every(({ name }) => this.#options.isListed(name));
+  }
+
+  get #isComplete(): boolean {
+    return this.#isRead && this.#options.gatewayPorts.isKnown;
+  }
+
+  /** What gateways are to take of these hosts. */
+  #expose(hosts: Iterable<string>): void {
+    for (const host of hosts) {
+      const numbers = this.claims.ofHost(host).flatMap((one) => ('exposed' in one ? (one.exposed ?? []) : []));
+      this.#options.gatewayPorts.want(host, [...new Set(numbers)]);
+    }
+  }
+
+  #changed({ hosts, registry, cause }: Pick<CatalogChange, 'hosts' | 'registry' | 'cause'>): void {
     const { services } = this.#options.catalog;
     const what = registry === '' ? cause.what : `${registry}, ${cause.what}`;
     const at = registry === '' ? undefined : cause.observedAt;
-    for (const id of this.claims.update(hosts, services)) this.#engineOf(id)?.want(id, what, at);
+    const changed = this.claims.update(hosts, services);
+    this.#expose(hosts);
+    for (const id of changed) this.#engineOf(id)?.want(id, what, at);
   }
 
   #engineOf(id: string): TargetEngine | undefined {

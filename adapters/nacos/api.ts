@@ -135,13 +135,7 @@ export class HttpApi {
 
   /** @throws Error of the file system if a certificate cannot be read */
   constructor(config: NacosConfig) {
-    const tls = config.tls?.only === 'grpc' ? undefined : config.tls;
-    const scheme = tls === undefined ? 'http' : 'https';
-    this.#http = new HttpServers({
-      servers: config.servers.map((server) => `${scheme}://${hostPortText(server)}${config.contextPath}`),
-      tls,
-      connections: 8,
-    });
+    this.#http = httpServers(config);
     this.credentials = new Credentials(this.#http, config.auth);
   }
 
@@ -244,6 +238,17 @@ export class HttpApi {
   }
 }
 
+/** The servers over HTTP, at eight connections each. @throws Error of the file system if a certificate cannot be read */
+export function httpServers(config: NacosConfig): HttpServers {
+  const tls = config.tls?.only === 'grpc' ? undefined : config.tls;
+  const scheme = tls === undefined ? 'http' : 'https';
+  return new HttpServers({
+    servers: config.servers.map((server) => `${scheme}://${hostPortText(server)}${config.contextPath}`),
+    tls,
+    connections: 8,
+  });
+}
+
 /** `group@@name`, as Nacos itself names a service within a namespace. */
 export function groupedName({ group, name }: GroupedService): string {
   return `${group}@@${name}`;
@@ -275,6 +280,7 @@ function digestOf(content: { clusterMap: z.output<typeof clusterMap>; protectThr
     .digest('base64');
 }
 
-function isRefusal(error: unknown): boolean {
+/** Whether an error is about who asks. */
+export function isRefusal(error: unknown): boolean {
   return error instanceof HttpError && (error.status === 401 || error.status === 403);
 }

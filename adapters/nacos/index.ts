@@ -5,8 +5,9 @@ import { connectGrpc } from './grpc.js';
 import { connectHttp } from './http.js';
 import { fields } from './schema.js';
 import { NacosSource } from './source.js';
+import { nacosTarget } from './target.js';
 
-/** Reads Nacos: see README.md. */
+/** Reads and writes Nacos: see README.md. */
 export const nacos = defineAdapter({
   type: 'nacos',
   description: 'Services of Nacos 1, 2 and 3',
@@ -22,6 +23,7 @@ export const nacos = defineAdapter({
   guarded: true,
   selective: true,
   staleAfter: 60_000,
+  target: nacosTarget,
   source: (config, context) =>
     new NacosSource({
       context,

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { MeshPort, MeshService } from '#model/mesh.js';
 import { isHttp, protocols } from '#model/protocol.js';
-import { reasonOf } from '#model/reason.js';
 import type { Rejection } from '#model/service.js';
 import type { IstioResource } from './resource.js';
+import { hostErrors, namespaceErrors } from './validate.js';
 
 /** What makes an edge gateway of this network take a port: labels of its pods, in any namespace, and the address that it listens on. */
 export interface GatewayPlace {
@@ -47,22 +47,21 @@ export function gatewayResources(service: MeshService, exposures: readonly Expos
   for (const exposure of exposures) {
     const port = service.ports.find(({ number }) => number === exposure.number);
     if (port === undefined) continue;
-    try {
-      checkHost(service.host);
-      resources.push(...ofPort(service, port, exposure));
-    } catch (error) {
-      rejected.push({ record: `gateway port ${exposure.port}`, reason: reasonOf(error) });
-    }
+    const errors = gatewayErrors(service);
+    if (errors.length === 0) resources.push(...ofPort(service, port, exposure));
+    else rejected.push({ record: `gateway port ${exposure.port}`, reason: errors.join('; ') });
   }
   return { resources, rejected };
 }
 
-/** @throws Error if no VirtualService can lead to a host */
-export function checkHost(host: string): void {
+/** Why no gateway can lead to a service, if there is a reason. */
+export function gatewayErrors({ host, namespace }: Pick<MeshService, 'host' | 'namespace'>): string[] {
+  const errors = [...namespaceErrors(namespace), ...hostErrors(host)];
   if (!host.includes('.'))
-    throw new Error(
+    errors.push(
       `a VirtualService leads to hosts with a dot only: istiod adds namespace and cluster domain to "${host}"; give it another host`,
     );
+  return errors;
 }
 
 function ofPort(

@@ -60,6 +60,11 @@ export class Claims {
     return this.#ofHost.get(host) ?? [];
   }
 
+  /** Those of which something is wanted. */
+  hosts(): Iterable<string> {
+    return this.#ofHost.keys();
+  }
+
   ids(): Iterable<string> {
     return this.#ofService.keys();
   }

@@ -45,7 +45,12 @@ export type Verdict = { readonly parties: Parties; readonly conflicts: readonly 
   /** As it stands it is as it should be, or is to stay. */
   | { readonly what: 'keep'; readonly service: PublishedService; readonly placed: readonly Placed[] }
   | { readonly what: 'wait'; readonly ms: number }
-  | { readonly what: 'write'; readonly service: PublishedService; readonly before: readonly Placed[]; readonly tries: number }
+  | {
+      readonly what: 'write';
+      readonly service: PublishedService;
+      readonly before: readonly Placed[];
+      readonly tries: number;
+    }
 );
 
 /** What one looks at. */
@@ -56,7 +61,9 @@ export interface CompareContext {
   readonly isOwn: IsOwn;
   /** Whether the entries about a host are this process's to touch. */
   readonly serves: (host: string) => boolean;
-  /** Whether every registry has been read since the start. */
+  /** Whether a registry has been read since the start; one that is not waited for counts as read. */
+  readonly isListed: (registry: string) => boolean;
+  /** Whether every registry has been. */
   readonly isComplete: () => boolean;
   readonly view: (registry: string) => RegistryView | undefined;
 }
@@ -75,12 +82,17 @@ export class Comparison {
     this.#context = context;
   }
 
-  /** Services in which something of ours stands, with how many instances. */
-  ours(): Map<string, number> {
-    const found = new Map<string, number>();
+  /** Services in which something of ours stands, each with the publications of its instances. */
+  ours(): Map<string, readonly string[]> {
+    const found = new Map<string, readonly string[]>();
     for (const [id, { key, instances }] of this.#context.view(this.#registry)?.said ?? []) {
-      const count = instances.reduce((sum, instance) => sum + (this.#isOurs(key, instance) ? 1 : 0), 0);
-      if (count > 0) found.set(id, count);
+      const own = instances.filter((instance) => this.#isOurs(key, instance));
+      const known = this.#context.ledger.get(id)?.publication ?? '';
+      if (own.length > 0)
+        found.set(
+          id,
+          own.map(({ metadata }) => markOf(metadata)?.publication ?? known),
+        );
     }
     return found;
   }
@@ -113,8 +125,9 @@ export class Comparison {
     if (this.#isPaused(parties)) return keep;
     const { free, conflicts } = this.#free(want?.service.instances ?? [], found);
     if (!this.#context.isComplete() && !this.#isOrdered(parties)) {
-      // What is not known yet may be wanted, too.
-      if (want === undefined || parties.hosts.some((host) => host !== want.host)) return { ...keep, conflicts };
+      // What a snapshot says may be outdated, and what is not known yet may be wanted, too.
+      const isRead = want?.origins.every((origin) => this.#context.isListed(origin)) === true;
+      if (!isRead || parties.hosts.some((host) => host !== want?.host)) return { ...keep, conflicts };
       const places = new Set(free.map(placeOf));
       free.push(...asItStands.instances.filter((one) => !places.has(placeOf(one))));
       free.sort((a, b) => compareText(a.address, b.address) || a.port - b.port);

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import type { Protocol } from '#model/protocol.js';
-import type { Metadata, Rejection, ServiceKey } from '#model/service.js';
+import type { Metadata, Note, Rejection, ServiceKey } from '#model/service.js';
 
 /** One instance as it is to stand in a registry. */
 export interface PublishedInstance {
@@ -42,6 +42,8 @@ export interface Written {
   readonly placed: readonly Placed[];
   /** Instances that the registry did not take, each with its reason; the rest is written all the same. */
   readonly refused: readonly Rejection[];
+  /** What people should know of instances that were written, such as metadata that the registry does not take. */
+  readonly notes?: readonly Note[];
 }
 
 /** What a target is given beside its registry's configuration. */

@@ -11,7 +11,7 @@ import {
 } from '#model/service.js';
 import type { PublicationScope } from '#policy/expression.js';
 import { nominalWeight } from '#policy/weight.js';
-import { type Addressed, addressesOf, type Chosen } from './addresses.js';
+import { type Addressed, addressesOf, type Chosen, type PublishingGateways } from './addresses.js';
 import { annotations, keptOut } from './annotations.js';
 import { type PublishedInstance, type PublishedService, placeOf } from './contract.js';
 import { marked, markOf } from './mark.js';
@@ -27,6 +27,10 @@ export interface Want {
   /** The publication's place in the configuration. */
   readonly order: number;
   readonly service: PublishedService;
+  /** Names of the registries that it comes from. */
+  readonly origins: readonly string[];
+  /** Number of the mesh service's port that gateways are to take; undefined if it is not dialled there. */
+  readonly exposed: number | undefined;
   /** Endpoints that are not published, with the reason. */
   readonly refused: readonly Rejection[];
 }
@@ -48,6 +52,7 @@ export interface DesiredContext {
   /** What a registry says of a service, with what guards hold. */
   readonly serviceOf: (key: ServiceKey) => RegistryService | undefined;
   readonly isOwn: IsOwn;
+  readonly gateways: PublishingGateways;
 }
 
 /**
@@ -77,7 +82,9 @@ export function wanted(
       throw new Error(`registry ${config.to} leaves out the name ${key.name} (include, exclude): nobody would see it`);
     const port = chosenPort(service.ports, labels[annotations.port] ?? config.port);
     const { chosen, refused } = choose(service, port, publication, scope, context);
-    const addresses = addressesOf(service, port, chosen, publication);
+    const metadata = publication.metadata({}, scope);
+    const selection = { service, port, chosen, hasRefused: refused.length > 0, metadata };
+    const addresses = addressesOf(selection, config.addresses, context.gateways);
     const mark = marked({ ...about, owner: context.owner, run: context.run });
     const protocol = port.protocol ?? protocolOfName(port.name);
     const instances = addresses.instances.map((one) => published(one, kind.nominalWeight, mark));
@@ -86,6 +93,8 @@ export function wanted(
       id: serviceId(key),
       order,
       service: { key, protocol, settings, instances: sorted(instances) },
+      origins: scope.mesh.registries,
+      exposed: config.addresses === 'gateway' ? port.number : undefined,
       refused: [...refused, ...addresses.refused],
     };
   } catch (error) {

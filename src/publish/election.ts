@@ -11,7 +11,10 @@ export interface Election extends Candidacy {
 /** Takes part in the elections of writers, one per registry and range of shards. Coordination ends none before it ends itself, so each is begun once. */
 export class Elections {
   readonly #coordination: Coordination;
-  readonly #known = new Map<string, { readonly election: Election; heard: (isLeader: boolean) => void; leads: boolean }>();
+  readonly #known = new Map<
+    string,
+    { readonly election: Election; heard: (isLeader: boolean) => void; leads: boolean }
+  >();
 
   constructor(coordination: Coordination) {
     this.#coordination = coordination;

@@ -62,6 +62,8 @@ export interface TargetStatus {
   /** Services and instances of this owner that stand there. */
   readonly services: number;
   readonly instances: number;
+  /** The instances by the publications that their marks name. */
+  readonly placed: Readonly<Record<string, number>>;
   /** Services that are still to be compared or written. */
   readonly pending: number;
   /** Writes of a service, and those that failed. */
@@ -130,8 +132,12 @@ export class TargetEngine {
   /** Who writes may have changed, or whether: looks at everything, if this process may write. */
   look(): void {
     const isDue = this.#leads && !this.#closing.signal.aborted && this.#isActive();
-    if (!isDue) return this.#end();
-    if (this.#isOpen) return this.#all();
+    if (!isDue) this.#end();
+    else if (this.#isOpen) this.#all();
+    else this.#begin();
+  }
+
+  #begin(): void {
     this.#isOpen = true;
     const ending = new AbortController();
     this.#ending = ending;
@@ -177,12 +183,15 @@ export class TargetEngine {
 
   status(): TargetStatus {
     const ours = this.#comparison.ours();
+    const placed: Record<string, number> = {};
+    for (const publication of [...ours.values()].flat()) placed[publication] = (placed[publication] ?? 0) + 1;
     return {
       registry: this.registry,
       type: this.config.type,
       ...this.#state(),
       services: ours.size,
-      instances: [...ours.values()].reduce((sum, count) => sum + count, 0),
+      instances: Object.values(placed).reduce((sum, count) => sum + count, 0),
+      placed,
       pending: this.#isOpen ? this.#queue.size : 0,
       ...this.#counts,
       refused: [...this.#records.values()].reduce((sum, { refused }) => sum + refused.length, 0),
@@ -311,11 +320,21 @@ export class TargetEngine {
   #settle(id: string, parties: Parties, record: WriteRecord): void {
     this.#records.set(id, record);
     const { service, placed } = record;
-    this.#note(id, parties, service, placed.map(({ instance }) => placeOf(instance)));
+    this.#note(
+      id,
+      parties,
+      service,
+      placed.map(({ instance }) => placeOf(instance)),
+    );
     this.#renewals.set(id, placed.length === 0 ? undefined : this.kind.renewEvery?.(service.settings as never));
   }
 
-  #note(id: string, { publications, hosts }: Parties, { protocol, settings }: PublishedService, places: readonly string[]) {
+  #note(
+    id: string,
+    { publications, hosts }: Parties,
+    { protocol, settings }: PublishedService,
+    places: readonly string[],
+  ) {
     const entry = { publication: publications[0] ?? '', host: hosts[0] ?? '', protocol, settings, places };
     if (!isDeepStrictEqual(this.#context.ledger.get(id), entry)) this.#context.ledger.set(id, entry);
   }
@@ -390,7 +409,10 @@ export class TargetEngine {
     const cause = this.#causes.get(id);
     this.#causes.delete(id);
     const took = cause?.at === undefined ? undefined : performance.now() - cause.at;
-    const text = changeText(before, placed.map(({ instance }) => instance));
+    const text = changeText(
+      before,
+      placed.map(({ instance }) => instance),
+    );
     this.#context.told({
       registry: this.registry,
       service: service.key,
@@ -406,13 +428,15 @@ export class TargetEngine {
     const reason = reasonOf(error);
     this.#counts.failed++;
     if (this.#error === undefined)
-      this.#log.warn({ service: id, reason }, 'the registry takes no writes: they are tried again, and what is there stays');
+      this.#log.warn(
+        { service: id, reason },
+        'the registry takes no writes: they are tried again, and what is there stays',
+      );
     this.#error = reason;
-    const rest = this.#pauses.failed();
-    if (rest === undefined) return this.#queue.add(id, this.#pauses.alone(tries));
-    this.#queue.add(id);
     // Of those that failed together one is enough.
-    if (!this.#queue.isResting) this.#queue.rest(rest);
+    const rest = this.#queue.isResting ? 0 : this.#pauses.failed();
+    this.#queue.add(id, rest === undefined ? this.#pauses.alone(tries) : 0);
+    if (rest !== undefined && rest > 0) this.#queue.rest(rest);
   }
 
   /** Does not throw. */
@@ -446,7 +470,8 @@ export class TargetEngine {
       this.#counts.renewalsFailed++;
       const every = this.kind.renewEvery?.(record.service.settings as never) ?? 0;
       this.#renewals.again(id, Math.ceil(every / 3));
-      if (this.#error === undefined) this.#log.warn({ reason: reasonOf(error) }, 'leases cannot be renewed; it is tried again');
+      if (this.#error === undefined)
+        this.#log.warn({ reason: reasonOf(error) }, 'leases cannot be renewed; it is tried again');
       this.#error = reasonOf(error);
     }
   }

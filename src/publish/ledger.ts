@@ -162,7 +162,10 @@ export class Ledger {
       this.#isDirty = true;
       const reason = reasonOf(error);
       if (this.error === undefined)
-        this.#log.warn({ path, reason }, 'what is published cannot be written down; the marks in the registries say it, too');
+        this.#log.warn(
+          { path, reason },
+          'what is published cannot be written down; the marks in the registries say it, too',
+        );
       this.error = reason;
     }
   }

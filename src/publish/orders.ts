@@ -65,7 +65,10 @@ export class OrderBook {
   }
 
   /** Ends orders. @param publicationsOf the publications that go into a registry */
-  resume({ registry, publication, service }: OrderScope, publicationsOf: (registry: string) => string[]): Promise<void> {
+  resume(
+    { registry, publication, service }: OrderScope,
+    publicationsOf: (registry: string) => string[],
+  ): Promise<void> {
     if (registry === undefined && publication === undefined && service === undefined)
       return this.#change(() => noOrders);
     const ofRegistry = registry === undefined ? [] : publicationsOf(registry);

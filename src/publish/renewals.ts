@@ -13,9 +13,9 @@ export class Renewals {
 
   /** @param every ms; undefined: nothing is to be renewed */
   set(id: string, every: number | undefined): void {
-    if (every === undefined) return this.delete(id);
     if (this.#timers.get(id)?.every === every) return;
     this.delete(id);
+    if (every === undefined) return;
     const fire = (): void => {
       entry.timer = setTimeout(fire, every).unref();
       this.#queue.add(id);

@@ -109,7 +109,8 @@ describe('a pod that takes mutual TLS only', () => {
     const common = { name: 'p', when: 'true', to: 'r', port, metadata, draining: 'down', paused: false } as const;
     const config: PublicationConfig = { ...common, addresses: 'instances' };
     const publication = new Publication(config, 0, { type: 'test', kind });
-    const none = { owner: 'o', run: 'r', serviceOf: () => undefined, isOwn: () => false };
+    const gateways = { gateways: [], port: () => undefined, error: undefined };
+    const none = { owner: 'o', run: 'r', serviceOf: () => undefined, isOwn: () => false, gateways };
     const want = wanted(service, publication, none);
     if (want === undefined || !('refused' in want)) throw new Error(`not wanted: ${JSON.stringify(want)}`);
     return { refused: want.refused, addresses: want.service.instances.map(({ address }) => address) };

@@ -4,6 +4,7 @@ import { EventEmitter } from 'eventemitter3';
 import type { Logger } from 'pino';
 import { hostPortText } from '#config/fields.js';
 import type { Projection, ProjectionChange } from '#istio/projection.js';
+import type { ResourceType } from '#istio/resource.js';
 import type { ResourceFilter, Sink } from '#sinks/contract.js';
 import { type CertificateStatus, ListenerCertificates, type TlsFiles } from './certificates.js';
 import { type DoorLimits, type Refused, XdsDoor } from './door.js';
@@ -23,6 +24,8 @@ export interface XdsListenerOptions {
   readonly log: Logger;
   /** Which resources it serves; all, unless given. */
   readonly filter?: ResourceFilter;
+  /** Whether all is known of a type; of all, unless given. Of the others nothing is answered: see {@link XdsListener.look}. */
+  readonly mayShow?: (type: ResourceType) => boolean;
   readonly limits?: Partial<DoorLimits>;
 }
 
@@ -69,9 +72,9 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> implements Sink 
   /** @throws Error if the certificate cannot be used */
   constructor(projection: Projection, options: XdsListenerOptions) {
     super();
-    const { tls, log, shards = 1, filter } = options;
+    const { tls, log, shards = 1, filter, mayShow } = options;
     this.#options = options;
-    this.#sets = new ShardedSets(shards, filter);
+    this.#sets = new ShardedSets(shards, filter, mayShow);
     try {
       this.#certificates = tls === undefined ? undefined : new ListenerCertificates(tls, log);
     } catch (error) {
@@ -104,6 +107,11 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> implements Sink 
   /** From now on the sets of these shards are complete and may be shown; those of all that are open unless given. */
   ready(shards: Iterable<number> = this.#doors.keys()): void {
     for (const shard of shards) this.#doors.get(shard)?.ready();
+  }
+
+  /** Of a type all is known now. */
+  look(): void {
+    for (const door of this.#doors.values()) door.look();
   }
 
   /** Ends the streams of these shards and closes their ports, all unless given. */
