@@ -24,10 +24,9 @@ import { cause as causeNow } from '#sources/contract.js';
 import { adapterOf } from './registries.js';
 
 /** The parts of the configuration that say what is published. */
-export type PublishingConfig = Pick<
-  Config,
-  'registries' | 'publications' | 'networks' | 'istio' | 'state' | 'coordination'
->;
+export type PublishingConfig = Pick<Config, 'registries' | 'publications' | 'networks' | 'state' | 'coordination'> & {
+  readonly istio: Pick<Config['istio'], 'serve' | 'network'>;
+};
 
 export interface PublishingOptions {
   readonly catalog: Catalog;
@@ -105,6 +104,10 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     if (!this.#lossy.has(key.registry)) return false;
     return this.ledger.get(serviceId(key))?.places.includes(placeOfInstance(instance)) ?? false;
   };
+
+  get gatewayPorts(): GatewayPorts {
+    return this.#options.gatewayPorts;
+  }
 
   get orders(): Orders {
     return this.#book.orders;

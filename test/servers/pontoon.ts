@@ -16,6 +16,7 @@ export interface PontoonConfig {
   readonly istio?: object;
   readonly policies?: readonly object[];
   readonly publications?: readonly object[];
+  readonly networks?: object;
   readonly guards?: object;
   readonly state?: object;
   readonly coordination?: object;

@@ -58,7 +58,7 @@ class Scene {
       coordination,
       gatewayPorts: new GatewayPorts(coordination, log),
       journal: new Journal(this.catalog),
-      isListed: (name) => this.listed.has(name),
+      isComplete: () => registries.every(({ name }) => this.listed.has(name)),
       unreadable: (name) =>
         this.listed.has(name) ? (this.stale.has(name) ? 'its source is stale' : undefined) : 'not read yet',
       kindOf: ({ name }) => registries.find((one) => one.name === name)?.kind,
@@ -88,8 +88,8 @@ class Scene {
       publications: publications.map((one) => publication.parse(one)),
       state: { owner, directory } as never,
       coordination: coordination === undefined ? undefined : ({ type: 'file' } as never),
+      istio: { serve: undefined },
       networks: {},
-      istio: { serve: undefined } as never,
     };
   }
 
