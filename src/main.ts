@@ -74,15 +74,22 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     catalog,
     coordination,
     journal,
+    isListed: (registry) => registries.isListed(registry) || guarding.isWaived(registry),
     gatewayPorts,
-    isComplete: () => current.registries.every(({ name }) => registries.isListed(name) || guarding.isWaived(name)),
     unreadable: (registry) => registries.unreadable(registry),
     log,
   });
   const isComplete = (): boolean => current.registries.every(({ name }) => registries.isListed(name));
   const mayShow = (type: ResourceType): boolean => type === 'ServiceEntry' || gatewayPorts.isKnown;
-  const { owner } = state;
-  const doors = makeDoors(istio, { catalog, projection, coordination, owner, isComplete, mayShow, log });
+  const doors = makeDoors(istio, {
+    catalog,
+    projection,
+    coordination,
+    owner: state.owner,
+    isComplete,
+    mayShow,
+    log,
+  });
   const serving = new Serving(doors.listeners);
   /** Registries that were known when the configuration changed: shards that come wait for them, be they required or not. */
   const knownBefore = new Set<string>();
@@ -119,7 +126,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     if (!serving.isWaiting && gatewayPorts.isKnown) doors.files?.ready();
   };
   gatewayPorts.on('known', () => {
-    for (const listener of doors.listeners) listener.look();
+    for (const listener of doors.listeners) listener.known();
     showFiles();
   });
   catalog.on('complete', () => {

@@ -24,18 +24,17 @@ import { cause as causeNow } from '#sources/contract.js';
 import { adapterOf } from './registries.js';
 
 /** The parts of the configuration that say what is published. */
-export type PublishingConfig = Pick<
-  Config,
-  'registries' | 'publications' | 'networks' | 'istio' | 'state' | 'coordination'
->;
+export type PublishingConfig = Pick<Config, 'registries' | 'publications' | 'networks' | 'state' | 'coordination'> & {
+  readonly istio: Pick<Config['istio'], 'serve' | 'network'>;
+};
 
 export interface PublishingOptions {
   readonly catalog: Catalog;
   readonly coordination: Coordination;
   readonly journal: Journal;
+  /** Whether a registry has been read since the start; one that is not waited for counts as read. */
+  readonly isListed: (registry: string) => boolean;
   readonly gatewayPorts: GatewayPorts;
-  /** Whether every registry has been read since the start. */
-  readonly isComplete: () => boolean;
   /** Why a registry's view is not complete and current; undefined if it is. */
   readonly unreadable: (registry: string) => string | undefined;
   readonly log: Logger;
@@ -75,7 +74,7 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
       isOwn: this.isOwn,
       serviceOf: (key) => catalog.view(key.registry)?.services.get(serviceId(key)),
     });
-    this.#book = new OrderBook(coordination, (orders) => this.#ordered(orders));
+    this.#book = new OrderBook(coordination, () => this.#look());
     this.#setLossy(config);
     catalog.on('change', (change) => this.#changed(change));
     catalog.on('read', (change) => this.#engines.get(change.registry)?.read(change));
@@ -105,6 +104,10 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     if (!this.#lossy.has(key.registry)) return false;
     return this.ledger.get(serviceId(key))?.places.includes(placeOfInstance(instance)) ?? false;
   };
+
+  get gatewayPorts(): GatewayPorts {
+    return this.#options.gatewayPorts;
+  }
 
   get orders(): Orders {
     return this.#book.orders;
@@ -137,7 +140,7 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
       if (kind === undefined || this.#engines.has(registry.name)) continue;
       this.#engines.set(registry.name, new TargetEngine(registry, kind, this.#context()));
     }
-    if (!this.#isStarted) this.#book.start(config.coordination === undefined ? this.ledger.orders : undefined);
+    if (!this.#isStarted) this.#book.start();
     this.#isStarted = true;
     this.#readiness.clear();
     for (const engine of this.#engines.values()) engine.restart();
@@ -147,10 +150,11 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
 
   /** A source is doing otherwise than before: what could not be written may be written now. */
   check(): void {
-    const { isComplete, unreadable, gatewayPorts } = this.#options;
-    if (this.#isStarted && isComplete()) gatewayPorts.settle();
+    const { isListed, unreadable, gatewayPorts } = this.#options;
+    if (this.#isStarted && this.#isRead) gatewayPorts.settle();
+    const listed = this.#config.registries.flatMap(({ name }) => (isListed(name) ? [name] : [])).join(' ');
     for (const [registry, engine] of this.#engines) {
-      const now = `${this.#isComplete} ${unreadable(registry) === undefined}`;
+      const now = `${gatewayPorts.isKnown} ${unreadable(registry) === undefined} ${listed}`;
       if (this.#readiness.get(registry) === now) continue;
       this.#readiness.set(registry, now);
       engine.look();
@@ -195,7 +199,7 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
   }
 
   #context(): EngineContext {
-    const { catalog, unreadable, log } = this.#options;
+    const { catalog, isListed, unreadable, log } = this.#options;
     return {
       owner: this.#config.state.owner,
       run: this.run,
@@ -205,8 +209,10 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
       orders: () => this.#book.orders,
       isOwn: this.isOwn,
       serves: (host) => isServed(host, this.#config.istio.serve),
+      isListed,
       isComplete: () => this.#isComplete,
-      unreadable,
+      unreadable: (registry) =>
+        this.#book.isKnown ? unreadable(registry) : 'what operators have ordered is not known yet',
       view: (registry) => catalog.view(registry),
       isElected: this.#config.coordination !== undefined,
       election: (registry, heard) => this.#elections.of(registry, this.#config.istio.serve, heard),
@@ -221,10 +227,14 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     this.emit('written', event);
   }
 
+  /** Whether every registry has been read since the start. */
+  get #isRead(): boolean {
+    return this.#config.registries.every(({ name }) => this.#options.isListed(name));
+  }
+
   /** Ports of gateways that are not known yet may be those at which services stand there. */
   get #isComplete(): boolean {
-    const { isComplete, gatewayPorts } = this.#options;
-    return isComplete() && gatewayPorts.isKnown;
+    return this.#isRead && this.#options.gatewayPorts.isKnown;
   }
 
   /** What gateways are to take of these hosts. */
@@ -248,8 +258,7 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     return this.#engines.get(decodeURIComponent(id.split('/', 1)[0] ?? ''));
   }
 
-  #ordered(orders: Orders): void {
-    if (this.#config.coordination === undefined) this.ledger.orders = orders;
+  #look(): void {
     for (const engine of this.#engines.values()) engine.look();
   }
 }

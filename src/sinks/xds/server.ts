@@ -110,7 +110,7 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> implements Sink 
   }
 
   /** Of a type all is known now. */
-  look(): void {
+  known(): void {
     for (const door of this.#doors.values()) door.look();
   }
 
