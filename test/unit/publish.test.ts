@@ -58,7 +58,7 @@ class Scene {
       coordination,
       gatewayPorts: new GatewayPorts(coordination, log),
       journal: new Journal(this.catalog),
-      isComplete: () => registries.every(({ name }) => this.listed.has(name)),
+      isListed: (name) => this.listed.has(name),
       unreadable: (name) =>
         this.listed.has(name) ? (this.stale.has(name) ? 'its source is stale' : undefined) : 'not read yet',
       kindOf: ({ name }) => registries.find((one) => one.name === name)?.kind,
