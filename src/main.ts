@@ -5,16 +5,20 @@ import { type Admin, startAdmin } from '#admin/server.js';
 import { Catalog } from '#catalog/catalog.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { hostPortText, isSame } from '#config/fields.js';
+import { gatewayPortSettings } from '#config/gateways.js';
 import type { Config } from '#config/schema.js';
 import { openCoordination } from '#coordination/coordination.js';
 import { shardsHint } from '#istio/meshconfig.js';
 import { Projection } from '#istio/projection.js';
+import type { ResourceType } from '#istio/resource.js';
 import { JournalFile } from '#journal/file.js';
 import { Journal } from '#journal/journal.js';
 import { reasonOf } from '#model/reason.js';
+import { GatewayPorts } from '#publish/gatewayports.js';
 import { makeDoors } from './doors.js';
 import { Guarding } from './guarding.js';
 import { Keeping } from './keeping.js';
+import { Publishing } from './publishing.js';
 import { catalogSettings, Registries, type SourceChanges } from './registries.js';
 import { checkReloadable } from './reloadable.js';
 import { Serving } from './serving.js';
@@ -48,15 +52,44 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   const keeping = new Keeping(state, known, log);
   const remembered = await keeping.remembered();
   const catalog = new Catalog(catalogSettings(config), vips, remembered);
-  const projection = new Projection(catalog);
+  const coordination = openCoordination(config.coordination, {
+    log,
+    registries: config.registries,
+    directory: state.directory,
+  });
+  const gatewayPorts = new GatewayPorts(coordination, log);
+  const projection = new Projection(catalog, gatewayPorts);
   const file = state.directory === undefined ? undefined : new JournalFile(state.directory, log);
   const journal = new Journal(catalog, file);
-  const registries = new Registries(catalog, log, (registry, source) =>
-    journal.note(registry, 'source', 'error' in source ? `${source.kind}: ${reasonOf(source.error)}` : source.kind),
+  const registries = new Registries(
+    catalog,
+    log,
+    (registry, source) => {
+      journal.note(registry, 'source', 'error' in source ? `${source.kind}: ${reasonOf(source.error)}` : source.kind);
+      publishing.check();
+    },
+    (key, instance) => publishing.isOwn(key, instance),
   );
-  const coordination = openCoordination(config.coordination, { log, registries: config.registries });
+  const publishing = new Publishing(config, {
+    catalog,
+    coordination,
+    journal,
+    isListed: (registry) => registries.isListed(registry) || guarding.isWaived(registry),
+    gatewayPorts,
+    unreadable: (registry) => registries.unreadable(registry),
+    log,
+  });
   const isComplete = (): boolean => current.registries.every(({ name }) => registries.isListed(name));
-  const doors = makeDoors(istio, { catalog, projection, coordination, isComplete, log });
+  const mayShow = (type: ResourceType): boolean => type === 'ServiceEntry' || gatewayPorts.isKnown;
+  const doors = makeDoors(istio, {
+    catalog,
+    projection,
+    coordination,
+    owner: state.owner,
+    isComplete,
+    mayShow,
+    log,
+  });
   const serving = new Serving(doors.listeners);
   /** Registries that were known when the configuration changed: shards that come wait for them, be they required or not. */
   const knownBefore = new Set<string>();
@@ -87,16 +120,24 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   };
   const showRest = (): void => {
     doors.kubernetes?.ready();
-    doors.files?.ready();
+    showFiles();
   };
+  const showFiles = (): void => {
+    if (!serving.isWaiting && gatewayPorts.isKnown) doors.files?.ready();
+  };
+  gatewayPorts.on('known', () => {
+    for (const listener of doors.listeners) listener.known();
+    showFiles();
+  });
   catalog.on('complete', () => {
     checkReady();
     // What it kept since not all was known can go now.
-    if (!serving.isWaiting) doors.files?.ready();
+    showFiles();
   });
   const waived = (): void => {
     for (const name of knownBefore) if (guarding.isWaived(name)) knownBefore.delete(name);
     checkReady();
+    publishing.check();
   };
   const guarding = new Guarding(catalog, { coordination, journal, log, waived });
 
@@ -117,6 +158,8 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
       checkReady();
       throw error;
     });
+    gatewayPorts.configure(gatewayPortSettings(next));
+    await publishing.apply(next);
     checkReady();
     log.info(changes, 'configuration taken over');
     journal.note('', 'configuration', 'taken over');
@@ -133,11 +176,12 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   let admin: Admin | undefined;
   const stop = async (): Promise<void> => {
     await serving.close();
-    await Promise.all([doors.kubernetes?.close(), doors.files?.close()]);
+    await Promise.all([doors.kubernetes?.close(), doors.files?.close(), publishing.close()]);
     await registries.stop();
     await keeping.close();
     await admin?.close();
     guarding.close();
+    gatewayPorts.close();
     catalog.close();
     await coordination.close();
     await file?.close();
@@ -153,6 +197,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     catalog,
     guarding,
     keeping,
+    publishing,
     coordination,
     projection,
     journal,
@@ -165,7 +210,11 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     await serving.serve(istio.serve);
     const xds = doors.listeners.flatMap(({ addresses }) => addresses);
     admin = await startAdmin({ parts, log });
+    // Before anything is shown: what is in the cluster already is on no listener.
+    await doors.kubernetes?.open();
     await registries.apply(config, remembered);
+    gatewayPorts.configure(gatewayPortSettings(config));
+    await publishing.apply(config);
     // With something from before the start, no set is the first; but of other shards that says nothing.
     if (catalog.views().some(({ isRestored }) => isRestored)) {
       serving.complete(remembered?.serve);

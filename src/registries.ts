@@ -9,6 +9,7 @@ import type { Config, RegistryConfig } from '#config/schema.js';
 import { RegistryPolicy } from '#policy/contribution.js';
 import { Foresight } from '#policy/foresight.js';
 import { PolicyList } from '#policy/rules.js';
+import type { IsOwn } from '#publish/desired.js';
 import type { Known } from '#snapshot/known.js';
 import type { Adapter, SourceState } from '#sources/contract.js';
 import { Supervisor } from '#sources/supervisor.js';
@@ -31,16 +32,23 @@ export class Registries {
   readonly #catalog: Catalog;
   readonly #log: Logger;
   readonly #told: (registry: string, state: SourceState) => void;
+  readonly #isOwn: IsOwn | undefined;
   readonly #running = new Map<string, Running>();
   #config: SourcesConfig = { registries: [], policies: [], istio: {} };
   /** When what is known from before the start was saved: ms since 1970. */
   #rememberedAt: number | undefined;
 
-  /** @param told hears of each new state of a source */
-  constructor(catalog: Catalog, log: Logger, told: (registry: string, state: SourceState) => void = () => undefined) {
+  /** @param told hears of each new state of a source @param isOwn tells what this Pontoon wrote into a registry */
+  constructor(
+    catalog: Catalog,
+    log: Logger,
+    told: (registry: string, state: SourceState) => void = () => undefined,
+    isOwn?: IsOwn,
+  ) {
     this.#catalog = catalog;
     this.#log = log;
     this.#told = told;
+    this.#isOwn = isOwn;
   }
 
   /** In the order of the configuration. */
@@ -53,12 +61,21 @@ export class Registries {
     return this.#running.get(registry)?.supervisor.isListed ?? false;
   }
 
+  /** Why a registry's view is not complete and current; undefined if it is. */
+  unreadable(registry: string): string | undefined {
+    const supervisor = this.#running.get(registry)?.supervisor;
+    if (supervisor === undefined) return `no registry is named "${registry}"`;
+    if (!supervisor.isListed) return 'it has not been read yet';
+    const { state, error } = supervisor.status();
+    return state === 'live' ? undefined : `its source is ${state}${error === undefined ? '' : `: ${error}`}`;
+  }
+
   /** Brings what runs in line with a configuration. Sources whose own keys are the same go on, with their connections. @param known from before the start */
   async apply(
-    config: Pick<Config, 'registries' | 'policies' | 'networks' | 'istio' | 'guards'>,
+    config: Pick<Config, 'registries' | 'policies' | 'networks' | 'istio' | 'guards'> & SourcesConfig,
     known?: Known,
   ): Promise<SourceChanges> {
-    const views = this.#catalog.configure(catalogSettings(config), registryPolicies(config));
+    const views = this.#catalog.configure(catalogSettings(config), registryPolicies(config, this.#isOwn));
     const before = new Map(this.#running);
     this.#running.clear();
     const changes = sourceChanges(this.#config, config);
@@ -113,7 +130,9 @@ export class Registries {
     await Promise.all(this.supervisors().map((supervisor) => supervisor.stop()));
   }
 
-  #supervisor(registry: RegistryConfig, view: RegistryView, { policies, istio: { serve } }: SourcesConfig): Supervisor {
+  #supervisor(registry: RegistryConfig, view: RegistryView, config: SourcesConfig): Supervisor {
+    const { policies } = config;
+    const serve = servedOf(registry, config);
     const adapter = adapterOf(registry);
     const log = this.#log.child({ registry: registry.name });
     const includes = nameFilter(registry.include, registry.exclude);
@@ -140,13 +159,19 @@ export function catalogSettings({
   networks,
   guards,
 }: Pick<Config, 'istio' | 'networks' | 'guards'>): CatalogSettings {
-  const { namespace, exportTo, grace, serve } = istio;
-  return { namespace, exportTo, grace, networks, guards, serve };
+  const { namespace, exportTo, grace, serve, network } = istio;
+  return { namespace, exportTo, grace, networks: otherNetworks(networks, network), guards, serve };
+}
+
+/** Those that are entered by their gateways. @param own the network that the mesh is in */
+function otherNetworks(networks: Config['networks'], own: string | undefined): Config['networks'] {
+  return Object.fromEntries(Object.entries(networks).filter(([name]) => name !== own));
 }
 
 /** What of the configuration decides what sources read. */
 export type SourcesConfig = Pick<Config, 'registries' | 'policies'> & {
   readonly istio: Pick<Config['istio'], 'serve'>;
+  readonly publications?: readonly { readonly to: string }[];
 };
 
 /** What another configuration would do to the sources. */
@@ -166,15 +191,15 @@ export function sourceChanges(now: SourcesConfig, next: SourcesConfig): SourceCh
 }
 
 /** What the configuration makes of each registry's services. */
-export function registryPolicies({
-  registries,
-  policies,
-  networks,
-}: Pick<Config, 'registries' | 'policies' | 'networks'>): RegistryPolicy[] {
+export function registryPolicies(
+  { registries, policies, networks, istio }: Pick<Config, 'registries' | 'policies' | 'networks' | 'istio'>,
+  isOwn?: IsOwn,
+): RegistryPolicy[] {
   const list = new PolicyList(policies);
   return registries.map((registry) => {
     const { kinds, guarded } = adapterOf(registry);
-    return new RegistryPolicy({ ...registry, guarded: registry.guarded ?? guarded, networks, kinds }, list);
+    const ours = { networks, kinds, isOwn, ownNamespace: istio.namespace };
+    return new RegistryPolicy({ ...registry, ...ours, guarded: registry.guarded ?? guarded }, list);
   });
 }
 
@@ -194,9 +219,16 @@ function fingerprint(registry: RegistryConfig, config: SourcesConfig): string {
 }
 
 /** What a source sees of its configuration: not what only policies look at. */
-function sourceKeys(registry: RegistryConfig, { policies, istio: { serve } }: SourcesConfig): object {
+function sourceKeys(registry: RegistryConfig, config: SourcesConfig): object {
+  const { policies } = config;
+  const serve = servedOf(registry, config);
   const { host, namespace, locality, network, required, guarded, writes, ...keys } = registry;
   if (serve === undefined || adapterOf(registry).selective !== true) return keys;
   const naming = policies.map(({ when, host, aliases }) => ({ when, host, aliases }));
   return { ...keys, reads: { serve, host, naming: naming.filter(({ host, aliases }) => host ?? aliases) } };
+}
+
+/** The shards that a source reads. What is published into a registry stands there under other names: all of it is read. */
+function servedOf({ name }: RegistryConfig, { istio: { serve }, publications = [] }: SourcesConfig) {
+  return publications.some(({ to }) => to === name) ? undefined : serve;
 }

@@ -12,27 +12,40 @@ import type { SuiteMessage } from '#test/suite.js';
 
 interface Suite {
   readonly name: string;
+  /** The suite that this is a part of, if it is one. */
+  readonly whole?: string;
   readonly files: readonly string[];
   /** The servers it needs, by the names of their recipes. */
   readonly needs: readonly string[];
   /** The Node to run it with, by the name of its recipe; this process's own unless given. */
   readonly node?: string;
+  /** How often a test that failed is tried again. Real servers on a busy machine may be late once. */
+  readonly retries: number;
+}
+
+interface Failure {
+  readonly suite: string;
+  readonly title: string;
+  readonly message: string;
 }
 
 interface Tally {
   passed: number;
   skipped: number;
-  readonly failed: { readonly suite: string; readonly title: string; readonly message: string }[];
+  readonly failed: Failure[];
+  /** Those that were tried once more. */
+  readonly retried: Failure[];
 }
 
-/** What each folder under test/real needs; the long ones first. */
+/** What each folder under test/real needs; the long ones first, so that none is left over at the end. */
 const NEEDS: Readonly<Record<string, readonly string[]>> = {
   nacos: ['nacos2', 'nacos3', 'nacos-client'],
   dubbo: ['zookeeper', 'dubbo', 'nacos2', 'nacos3'],
   zookeeper: ['zookeeper', 'dubbo', 'dubbo27', 'springcloud-zookeeper'],
   consul: ['consul'],
   coordination: ['zookeeper', 'consul', 'etcd', 'kube-apiserver'],
-  kubernetes: ['etcd', 'kube-apiserver'],
+  istiod: ['istiod', 'etcd', 'kube-apiserver'],
+  kubernetes: ['etcd', 'kube-apiserver', 'istio-crds'],
   eureka: ['eureka', 'springcloud'],
   doctor: ['zookeeper', 'consul', 'istiod', 'libfaketime', 'etcd', 'kube-apiserver'],
   file: [],
@@ -43,8 +56,10 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
 };
 const EVERYTHING = [...new Set([...Object.values(NEEDS).flat(), 'envoy'])];
 const INSTALL_POLL_MS = 500;
-/** Suites at a time: most of what they do is waiting for servers. */
-const JOBS = 2;
+/** Suites at a time: most of what they do is waiting for servers, so that two cores are idle for most of the time with half as many. */
+const JOBS = 4;
+/** The suites that take more than four minutes, and into how many each is divided. They begin first. */
+const LONG: Readonly<Record<string, number>> = { nacos: 2, dubbo: 1, zookeeper: 1, faults: 2, e2e: 1 };
 
 const sources = fileURLToPath(new URL('../../test/', import.meta.url));
 const compiled = fileURLToPath(new URL('.', import.meta.url));
@@ -55,13 +70,18 @@ function allSuites(): Suite[] {
   const folders = real.filter((entry) => entry.isDirectory() && entry.name !== 'contract').map((entry) => entry.name);
   // The table's order.
   folders.sort((a, b) => Object.keys(NEEDS).indexOf(a) - Object.keys(NEEDS).indexOf(b));
-  return [
-    suite('unit', 'unit', []),
-    { ...suite('unit-node24', 'unit', ['node24']), node: 'node24' },
+  const unit = { ...suite('unit', 'unit', []), retries: 0 };
+  const all = [
     ...folders.map((folder) => suite(folder, `real/${folder}`, needsOf(folder))),
+    suite('faults', 'faults', [...EVERYTHING, 'libfaketime']),
     suite('e2e', 'e2e', EVERYTHING),
-    ...inParts([suite('faults', 'faults', [...EVERYTHING, 'libfaketime'])], 'faults'),
   ].filter(({ files }) => files.length > 0);
+  return [
+    ...all.flatMap((one) => inParts(one, LONG[one.name] ?? 0)),
+    unit,
+    { ...unit, name: 'unit-node24', needs: ['node24'], node: 'node24' },
+    ...all.filter(({ name }) => !(name in LONG)),
+  ];
 }
 
 function needsOf(folder: string): readonly string[] {
@@ -75,7 +95,7 @@ function suite(name: string, folder: string, needs: readonly string[]): Suite {
   const path = join(sources, folder);
   const names = existsSync(path) ? readdirSync(path, { recursive: true, encoding: 'utf8' }) : [];
   const tests = names.filter((file) => file.endsWith('.test.ts')).sort();
-  return { name, files: tests.map((file) => join(compiled, folder, file.replace(/ts$/, 'js'))), needs };
+  return { name, files: tests.map((file) => join(compiled, folder, file.replace(/ts$/, 'js'))), needs, retries: 1 };
 }
 
 /** Installs what is missing in a process of low priority, and resolves when that has ended, well or not. */
@@ -92,9 +112,9 @@ function installInBackground(names: readonly string[]): Promise<void> {
 }
 
 /** Runs a suite in a process of its own and adds its results to the tally. @param job which of those that run at a time, from 0 */
-function runSuite({ name, files, node }: Suite, job: number, tally: Tally): Promise<void> {
+function runSuite({ name, files, node, retries }: Suite, job: number, tally: Tally): Promise<void> {
   return new Promise((resolve) => {
-    const child = fork(join(compiled, 'suite.js'), files, {
+    const child = fork(join(compiled, 'suite.js'), [String(retries), ...files], {
       execPath: node === undefined ? process.execPath : join(installed(node), 'bin/node'),
       env: { ...process.env, PONTOON_TEST_JOB: `${job}/${JOBS}` },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -105,7 +125,8 @@ function runSuite({ name, files, node }: Suite, job: number, tally: Tally): Prom
     let ended = false;
     child.on('message', (message: SuiteMessage) => {
       if (message.kind === 'end') ended = true;
-      else if (message.kind === 'failed') tally.failed.push({ suite: name, ...message });
+      else if (message.kind === 'failed' || message.kind === 'retried')
+        tally[message.kind].push({ suite: name, ...message });
       else tally[message.kind]++;
     });
     child.once('close', (code, signal) => {
@@ -117,7 +138,7 @@ function runSuite({ name, files, node }: Suite, job: number, tally: Tally): Prom
 
 /** Runs the suites, each as soon as its servers are installed. */
 async function runAll(suites: readonly Suite[]): Promise<Tally> {
-  const tally: Tally = { passed: 0, skipped: 0, failed: [] };
+  const tally: Tally = { passed: 0, skipped: 0, failed: [], retried: [] };
   const isThere = (name: string) => isInstalled(recipeNamed(name));
   const missing = [...new Set(suites.flatMap(({ needs }) => needs))].filter((name) => !isThere(name));
   let installing = missing.length > 0;
@@ -140,29 +161,32 @@ async function runAll(suites: readonly Suite[]): Promise<Tally> {
   return tally;
 }
 
-/** One suite in as many parts as run at a time. */
-function inParts(suites: readonly Suite[], name: string): Suite[] {
-  const found = suites.filter((one) => one.name === name);
-  return found.flatMap(({ files, needs }) =>
-    Array.from({ length: JOBS }, (_, job) => ({
-      name: `${name}-${job + 1}`,
-      files: files.filter((_file, index) => index % JOBS === job),
-      needs,
-    })),
-  );
+/** One suite in so many parts, named `name-1` and so on if there are several. */
+function inParts(whole: Suite, parts: number): Suite[] {
+  return Array.from({ length: parts }, (_, part) => ({
+    ...whole,
+    ...(parts === 1 ? {} : { name: `${whole.name}-${part + 1}`, whole: whole.name }),
+    files: whole.files.filter((_file, index) => index % parts === part),
+  }));
 }
 
-function report({ passed, skipped, failed }: Tally): void {
+function report({ passed, skipped, failed, retried }: Tally): void {
   console.log('');
+  for (const { suite, title, message } of retried) console.log(`second try: [${suite}] ${title}: ${indented(message)}`);
+  if (retried.length > 0) console.log(`second tries: ${retried.length}`);
   for (const { suite, title, message } of failed) {
-    console.log(`failed: [${suite}] ${title}\n        ${message.split('\n').join('\n        ')}`);
+    console.log(`failed: [${suite}] ${title}\n        ${indented(message)}`);
   }
   console.log(`${passed} passed, ${failed.length} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
 }
 
+function indented(message: string): string {
+  return message.split('\n').join('\n        ');
+}
+
 const USAGE = `node dist/test/run.js [--fast] [--only suite[,suite]] [--list]
   --fast    the unit tests only; no server is needed
-  --only    these suites only
+  --only    these suites only; nacos is nacos-1 and nacos-2
   --list    the suites and what they need`;
 
 async function main(): Promise<void> {
@@ -179,11 +203,12 @@ async function main(): Promise<void> {
   if (values.list) return console.log(suites.map(({ name, needs }) => `${name}: ${needs.join(', ')}`).join('\n'));
 
   const wanted = values.only?.split(',');
-  const unknown = wanted?.filter((name) => !suites.some((known) => known.name === name)) ?? [];
+  const named = (wanted: string) => suites.filter(({ name, whole }) => name === wanted || whole === wanted);
+  const unknown = wanted?.filter((name) => named(name).length === 0) ?? [];
   if (unknown.length > 0) throw new Error(`no suite ${unknown.join(', ')}; see --list`);
 
-  const chosen = wanted ? suites.filter(({ name }) => wanted.includes(name)) : suites;
-  const tally = await runAll(values.fast ? inParts(suites, 'unit') : chosen);
+  const chosen = wanted ? [...new Set(wanted.flatMap(named))] : suites;
+  const tally = await runAll(values.fast ? named('unit').flatMap((unit) => inParts(unit, JOBS)) : chosen);
   report(tally);
   process.exitCode = tally.failed.length > 0 || tally.passed === 0 ? 1 : 0;
 }

@@ -1,22 +1,29 @@
 import Mocha from 'mocha';
 
-/** What a suite's process tells its parent: one message per test, and one at the end. */
+/** What a suite's process tells its parent: one message per test, one before each second try of a test, and one at the end. */
 export type SuiteMessage =
   | { readonly kind: 'passed' | 'skipped' | 'end' }
-  | { readonly kind: 'failed'; readonly title: string; readonly message: string };
+  | { readonly kind: 'failed' | 'retried'; readonly title: string; readonly message: string };
 
 const TEST_TIMEOUT_MS = 120_000;
 const LEAVE_TIMEOUT_MS = 10_000;
 
-// Runs the test files given as arguments, printing as mocha's spec reporter does. Started by run.ts.
-const mocha = new Mocha({ timeout: TEST_TIMEOUT_MS, reporter: 'spec' });
-for (const file of process.argv.slice(2)) mocha.addFile(file);
+// Runs the test files given as arguments, printing as mocha's spec reporter does. Started by run.ts. The first argument: how often a test that failed is
+// tried again.
+const [retries, ...files] = process.argv.slice(2);
+const mocha = new Mocha({ timeout: TEST_TIMEOUT_MS, retries: Number(retries), reporter: 'spec' });
+for (const file of files) mocha.addFile(file);
 await mocha.loadFilesAsync();
 mocha
   .run((failures) => leave(failures > 0 ? 1 : 0))
   .on('pass', () => tell({ kind: 'passed' }))
   .on('pending', () => tell({ kind: 'skipped' }))
-  .on('fail', (test, error: Error) => tell({ kind: 'failed', title: test.fullTitle(), message: error.message }));
+  .on('retry', (test, error: Error) => tellOf('retried', test, error))
+  .on('fail', (test, error: Error) => tellOf('failed', test, error));
+
+function tellOf(kind: 'failed' | 'retried', test: Mocha.Test, { message }: Error): void {
+  tell({ kind, title: test.fullTitle(), message });
+}
 
 function tell(message: SuiteMessage): void {
   process.send?.(message);

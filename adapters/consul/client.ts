@@ -100,8 +100,22 @@ export class ConsulClient {
     return (await this.#ask(path, query, { fresh: true }, signal, (reply) => reply, more)).body;
   }
 
+  /** Puts something below /v1 that is no key. @throws HttpError with the status, also for 404 */
+  async send(path: string, body: string, signal: AbortSignal, query: Request['query'] = {}): Promise<unknown> {
+    return (await this.#ask(path, query, { fresh: true }, signal, (reply) => reply, { body: Buffer.from(body) })).body;
+  }
+
+  /** The services of one node. */
+  nodeServices(node: string, signal: AbortSignal): Promise<Answer> {
+    const question = { fresh: true };
+    return this.#ask(`/catalog/node-services/${encodeURIComponent(node)}`, {}, question, signal, answerOf);
+  }
+
   /** The data centres, partitions or namespaces that there are. These answers have no index. */
-  async all(what: 'catalog/datacenters' | 'partitions' | 'namespaces', signal: AbortSignal): Promise<unknown> {
+  async all(
+    what: 'catalog/datacenters' | 'partitions' | 'namespaces' | 'agent/self',
+    signal: AbortSignal,
+  ): Promise<unknown> {
     return (await this.#ask(`/${what}`, {}, {}, signal, (reply) => reply)).body;
   }
 

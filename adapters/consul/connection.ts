@@ -128,7 +128,8 @@ function errorOf({ err, res }: Outcome): HttpError {
   const status = res?.statusCode;
   if (status === undefined || status < 300) return new HttpError(reasonOf(err), undefined, { cause: err });
   const body = Buffer.isBuffer(res?.body) ? res.body.toString() : res?.body;
-  const detail = typeof body === 'string' ? short(body.trim()) : '';
+  // What was wrong with a transaction comes as an object.
+  const detail = short((typeof body === 'string' ? body : (JSON.stringify(body) ?? '')).trim());
   const message = `answered ${status} ${detail}`.trim();
   if (status !== 429 && status !== 503) return new HttpError(message, status, { cause: err });
   return new Refusal(message, status, secondsOf(res?.headers['retry-after']), { cause: err });

@@ -1,6 +1,7 @@
 import { defineAdapter } from '#sources/contract.js';
 import { fields } from './schema.js';
 import { ConsulSource } from './source.js';
+import { consulTarget } from './target.js';
 
 export const consul = defineAdapter({
   type: 'consul',
@@ -10,5 +11,6 @@ export const consul = defineAdapter({
   guarded: true,
   selective: true,
   staleAfter: 90_000,
+  target: consulTarget,
   source: (config, context) => new ConsulSource(config, context),
 });

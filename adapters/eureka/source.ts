@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { reasonOf } from '#model/reason.js';
 import type { RegistryService } from '#model/service.js';
 import { type Cause, cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
 import { Turn } from '#sources/turn.js';
-import { EurekaClient } from './client.js';
+import { type DeltaAnswer, EurekaClient } from './client.js';
 import { applyDelta, hashCode, keepMissing, keepOf, type Leases } from './leases.js';
 import { byApplication, type Lookup, VipLookup } from './lookup.js';
 import type { EurekaConfig } from './schema.js';
@@ -14,6 +15,9 @@ const DELTA_REACH_MS = 120_000;
 // A server whose cache is filled while leases come keeps that answer until the next change, for up to three minutes, with a count that agrees with it. So when
 // changes have ended, everything is read once more: after so many intervals without any.
 const QUIET_POLLS = 3;
+// A server may go on with a delta that its own full answer contradicts: one that its cache took amid changes, for up to three minutes; one whose count it makes
+// in another way, for ever. While it says nothing else, everything is read again ever more seldom, until it is this often.
+const CONTRADICTION_MS = 30_000;
 
 /** Reads a Eureka registry by polling: everything once, then what changed. */
 export class EurekaSource implements Source {
@@ -54,6 +58,8 @@ class Session {
   #settledAt = 0;
   #failed = false;
   #deltaRefused = false;
+  /** A delta that disagrees with what the server gives in full, and for how long it is no reason to read that again. */
+  #contradiction: { readonly delta: DeltaAnswer; readonly pause: number; readonly until: number } | undefined;
 
   constructor(
     private readonly client: EurekaClient,
@@ -121,10 +127,21 @@ class Session {
     if (delta === undefined || delta.server !== this.#address) return false;
     const told = this.#answered('delta');
     const server = applyDelta(this.#server, delta.applications);
-    if (hashCode(server) !== delta.hashCode) return false;
+    if (hashCode(server) !== delta.hashCode) return this.#isKnownContradiction(delta);
+    this.#contradiction = undefined;
     const wanted = this.#shown === this.#server ? server : applyDelta(this.#shown, delta.applications);
     if (await this.#show(server, wanted, told)) this.#newsAt = performance.now();
     return true;
+  }
+
+  /** Whether everything was read since the server says this, and not long ago. If not, it is to be read now. */
+  #isKnownContradiction(delta: DeltaAnswer): boolean {
+    const now = performance.now();
+    const known = isDeepStrictEqual(this.#contradiction?.delta, delta) ? this.#contradiction : undefined;
+    if (known !== undefined && now < known.until) return true;
+    const pause = known === undefined ? this.config.pollInterval : Math.min(2 * known.pause, CONTRADICTION_MS);
+    this.#contradiction = { delta, pause, until: now + pause };
+    return false;
   }
 
   async #full(): Promise<void> {

@@ -1,7 +1,8 @@
 import { compareText } from '#model/mesh.js';
 import type { Instance, Metadata, RegistryService, Rejection, ServiceKey } from '#model/service.js';
-import { workloadKeys } from '#model/workload.js';
+import { strictText, workloadKeys } from '#model/workload.js';
 import type { ClusterPod, ClusterService, Slice } from './decode.js';
+import { PeerPolicies } from './mtls.js';
 
 /** What all services of a cluster have in common. */
 export interface ClusterSettings {
@@ -11,6 +12,9 @@ export interface ClusterSettings {
   readonly trustDomain: string;
   readonly includes: (serviceName: string) => boolean;
 }
+
+/** Istio's own namespace: its label names the network of a whole cluster, and what stands there counts for the whole mesh. */
+export const istioNamespace = 'istio-system';
 
 /** `ServiceKey.group` of what describes a pod: no Service can have it. */
 const podGroup = 'pod';
@@ -27,6 +31,7 @@ export class Cluster {
   readonly pods: Objects<ClusterPod> = new Map();
   /** Locality by name. */
   readonly nodes = new Map<string, string>();
+  readonly policies = new PeerPolicies(istioNamespace);
   /** Of pods that say none. */
   network: string | undefined;
   readonly #settings: ClusterSettings;
@@ -66,6 +71,12 @@ export class Cluster {
     }
   }
 
+  /** The pods for which policies of a namespace count. */
+  *podsUnder(namespace: string): Generator<string, void> {
+    const isForAll = this.policies.isForAll(namespace);
+    for (const [id, pod] of this.pods) if (isForAll || pod.namespace === namespace) yield id;
+  }
+
   podsOn(node: string): Iterable<string> {
     return this.#podsOn.get(node) ?? [];
   }
@@ -95,14 +106,15 @@ export class Cluster {
     const service = this.services.get(id);
     if (service === undefined || !this.#settings.includes(service.name)) return undefined;
     const { cluster, clusterDomain } = this.#settings;
-    const { labels, ports, externalName } = service;
+    const { labels, annotations, vips, ports, externalName } = service;
     const { instances, rejected } =
       externalName === undefined ? this.#endpoints(id, service) : externalEndpoints(externalName, service);
     return {
       key: this.serviceKey(id),
       kind: 'kubernetes',
       ports,
-      metadata: { ...labels, cluster, clusterDomain },
+      metadata: { ...labels, ...annotations, cluster, clusterDomain },
+      ...(vips.length === 0 ? {} : { vips }),
       instances,
       rejected: [...service.rejected, ...rejected],
       consumers: [],
@@ -137,12 +149,16 @@ export class Cluster {
   }
 
   /** Many pods share few accounts: each is written once. */
-  #metadataOf({ namespace, account, transport }: ClusterPod): Metadata {
+  #metadataOf({ namespace, account, transport, labels, otherLabels }: ClusterPod): Metadata {
     const identity = `spiffe://${this.#settings.trustDomain}/ns/${namespace}/sa/${account}`;
-    const id = `${identity} ${transport}`;
+    // What has no proxy takes whatever comes.
+    const strict =
+      transport === undefined ? undefined : this.policies.strictOf(namespace, { ...labels, ...otherLabels });
+    const id = `${identity} ${transport} ${strict && strictText(strict)}`;
     const known = this.#metadata.get(id) ?? {
       [workloadKeys.identity]: identity,
       ...(transport === undefined ? {} : { [workloadKeys.transport]: transport }),
+      ...(strict === undefined ? {} : { [workloadKeys.strict]: strictText(strict) }),
     };
     this.#metadata.set(id, known);
     return known;

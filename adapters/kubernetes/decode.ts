@@ -10,6 +10,10 @@ export interface ClusterService {
   readonly namespace: string;
   readonly name: string;
   readonly labels: Metadata;
+  /** Those that Pontoon looks at. */
+  readonly annotations: Metadata;
+  /** Its cluster IPs; none of a headless one. */
+  readonly vips: readonly string[];
   readonly ports: readonly ServicePort[];
   /** The DNS name that it stands for, of type ExternalName. */
   readonly externalName: string | undefined;
@@ -57,6 +61,8 @@ export interface ClusterPod {
   readonly node: string;
   /** Those that tell pods of one service apart, such as `version`. */
   readonly labels: Metadata;
+  /** The rest of its labels, which policies may select it by. */
+  readonly otherLabels: Metadata;
   /** ms since 1970. */
   readonly since: number;
 }
@@ -68,6 +74,8 @@ interface RawService extends KubeObject {
     readonly type?: string;
     readonly externalName?: string;
     readonly ipFamilies?: readonly string[];
+    readonly clusterIP?: string;
+    readonly clusterIPs?: readonly string[];
     readonly ports?: readonly {
       readonly name?: string;
       readonly port?: number;
@@ -89,11 +97,24 @@ export function decodeService(object: KubeObject): ClusterService {
     namespace: metadata.namespace ?? '',
     name: metadata.name ?? '',
     labels: metadata.labels ?? {},
+    annotations: ownAnnotations(metadata.annotations ?? {}),
+    vips: clusterIpsOf(spec),
     ports,
     externalName: spec.type === 'ExternalName' ? spec.externalName : undefined,
     family: spec.ipFamilies?.[0],
     rejected,
   };
+}
+
+/** Of the others, some hold whole manifests. */
+function ownAnnotations(annotations: Metadata): Metadata {
+  return Object.fromEntries(Object.entries(annotations).filter(([key]) => key.startsWith('pontoon.io/')));
+}
+
+function clusterIpsOf({ type, clusterIP, clusterIPs }: NonNullable<RawService['spec']>): readonly string[] {
+  if (type === 'ExternalName') return [];
+  const said = clusterIPs ?? (clusterIP === undefined ? [] : [clusterIP]);
+  return said.filter((ip) => ip !== '' && ip !== 'None').map((ip) => parseAddress(ip).text);
 }
 
 /** As Istio chooses it: the port's appProtocol, else the beginning of its name. */
@@ -206,6 +227,7 @@ export function decodePod(object: KubeObject): ClusterPod | undefined {
     network: labels[networkLabel] || undefined,
     node: spec.nodeName ?? '',
     labels: Object.fromEntries(Object.entries(labels).filter(([key]) => !mechanical.test(key))),
+    otherLabels: Object.fromEntries(Object.entries(labels).filter(([key]) => mechanical.test(key))),
     since: Date.parse(metadata.creationTimestamp ?? '') || 0,
   };
 }

@@ -5,7 +5,7 @@ import { type KubeClient, KubeError } from '#kubernetes/kubeclient.js';
 /** One collection of a cluster, and where what is kept of its objects goes. */
 export interface Reading<Kept> {
   readonly collection: Collection;
-  /** Whether it may be missing: who may not read it goes on without. */
+  /** Whether it may be missing: who may not read it, or has no such kind, goes on without. */
   readonly optional?: boolean;
   /** @returns undefined if nothing of the object is to be kept */
   readonly decode: (object: KubeObject) => Kept | undefined;
@@ -28,7 +28,7 @@ export interface ReadingOutput {
   malformed(id: string, error: unknown): void;
 }
 
-/** Reads a collection until the signal aborts. @throws as {@link follow}, except for one that is optional and forbidden */
+/** Reads a collection until the signal aborts. @throws as {@link follow}, except for one that is optional and forbidden, or not there */
 export async function read<Kept>(
   client: KubeClient,
   reading: Reading<Kept>,
@@ -39,7 +39,8 @@ export async function read<Kept>(
     await follow(client, reading.collection, readerOf(reading, out), signal);
   } catch (error) {
     signal.throwIfAborted();
-    if (!reading.optional || !(error instanceof KubeError) || error.status !== 403) throw error;
+    const isMissing = error instanceof KubeError && (error.status === 403 || error.status === 404);
+    if (!reading.optional || !isMissing) throw error;
     out.refused(error);
     out.complete();
   }

@@ -34,6 +34,9 @@ export const fields = {
   heartbeat: duration(1_000)
     .prefault('30s')
     .meta({ description: 'How often the API server is asked for a sign of life, beside what it tells by itself' }),
+  mtls: z.enum(['read', 'ignore']).default('read').meta({
+    description: "Whether Istio's PeerAuthentications are read, which say where pods take mutual TLS only",
+  }),
   selector: z.string().min(1).optional().meta({
     description: 'Label selector of the services that are read, such as team=shop,tier!=test; all unless set',
   }),

@@ -6,8 +6,9 @@ import { asError, reasonOf } from '#model/reason.js';
 import type { RegistryService, ServiceKey } from '#model/service.js';
 import { cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
 import { fork } from '#sources/pace.js';
-import { Cluster, serviceOf } from './cluster.js';
+import { Cluster, istioNamespace, serviceOf } from './cluster.js';
 import { decodeNode, decodePod, decodeService, decodeSlice, networkLabel } from './decode.js';
+import { decodePeerAuthentication } from './mtls.js';
 import { type Reading, type ReadingOutput, read } from './reading.js';
 
 /** Where to read, and what. */
@@ -19,12 +20,11 @@ export interface KubernetesConfig {
   readonly trustDomain: string;
   readonly namespaces?: readonly string[] | undefined;
   readonly selector?: string | undefined;
+  /** Whether PeerAuthentications are read. */
+  readonly mtls: 'read' | 'ignore';
   /** ms. */
   readonly heartbeat: number;
 }
-
-/** Istio's own namespace, whose label names the network of a whole cluster. */
-const istioNamespace = 'istio-system';
 
 /** Reads a cluster's Services, EndpointSlices, Pods and Nodes by list and watch. */
 export class KubernetesSource implements Source {
@@ -128,9 +128,9 @@ class Run {
     };
   }
 
-  #readings({ namespaces, selector }: KubernetesConfig): Reading<unknown>[] {
+  #readings({ namespaces, selector, mtls }: KubernetesConfig): Reading<unknown>[] {
     const cluster = this.#cluster;
-    const scopes = namespaces === undefined ? [''] : [...new Set(namespaces)].map((name) => `/namespaces/${name}`);
+    const scopes = namespaces === undefined ? [''] : [...new Set(namespaces)].map(scopeOf);
     const perScope = scopes.flatMap((scope) => [
       reading({
         collection: { path: `/api/v1${scope}/services`, labelSelector: selector },
@@ -164,8 +164,22 @@ class Run {
         },
       }),
     ]);
+    const policyScopes =
+      mtls === 'ignore' ? [] : namespaces === undefined ? [''] : [...new Set([...scopes, scopeOf(istioNamespace)])];
     return [
       ...perScope,
+      ...policyScopes.map((scope) =>
+        reading({
+          collection: { path: `/apis/security.istio.io/v1${scope}/peerauthentications` },
+          optional: true,
+          decode: decodePeerAuthentication,
+          known: (id) => cluster.policies.get(id),
+          set: (id, policy) => {
+            cluster.policies.set(id, policy);
+            for (const pod of cluster.podsUnder(id.split('/')[0] ?? '')) this.#pods.add(pod);
+          },
+        }),
+      ),
       reading({
         collection: { path: '/api/v1/nodes', metadataOnly: true },
         optional: true,
@@ -228,6 +242,11 @@ class Run {
     for (const id of pods) take(this.#cluster.pod(id), this.#cluster.podKey(id));
     if (changed.length + removed.length > 0) this.#out.update(changed, removed, cause('watch'));
   }
+}
+
+/** The part of a collection's path that names its namespace. */
+function scopeOf(namespace: string): string {
+  return `/namespaces/${namespace}`;
 }
 
 /** Forgets the type of what is kept, which differs from reading to reading. */

@@ -15,17 +15,25 @@ export interface PlacedInstance {
 const concurrency = 16;
 /** Instances of one revision that are asked before it is given up. */
 const most = 3;
-/** ms before what could not be had is asked for again. */
-const patience = 30_000;
+/** ms before what could not be had is asked for again: after the first failure, since the config centre gives a document out a moment after it took it; and at most. */
+const patience = { first: 1_000, most: 30_000 };
 /** ms for which a listing waits for the config centre, and for what instances say of themselves. */
 const listingPatience = { centre: 30_000, instances: 5_000 };
 /** The revision of an application that provides nothing. */
 const nothing = '0';
 
+/** Why the metadata of a revision could not be had. */
+interface Failure {
+  readonly error: Error;
+  readonly at: number;
+  /** In a row. */
+  readonly times: number;
+}
+
 /** What revisions of applications provide: from the config centre, or from an instance itself. A revision never changes, so that it is read once. */
 export class DubboMetadata {
   readonly #known = new Map<string, ApplicationMetadata>();
-  readonly #failed = new Map<string, { readonly error: Error; readonly at: number }>();
+  readonly #failed = new Map<string, Failure>();
   /** What each application provided when it was last known. */
   readonly #last = new Map<string, ApplicationMetadata>();
   readonly #limits = { centre: pLimit(concurrency), instances: pLimit(concurrency) };
@@ -58,14 +66,15 @@ export class DubboMetadata {
       const { revision } = one.instance;
       const id = idOf(one);
       const failure = this.#failed.get(id);
-      const isDue = failure === undefined || performance.now() - failure.at > patience;
-      return revision !== '' && revision !== nothing && !this.#known.has(id) && isDue;
+      return (
+        revision !== '' && revision !== nothing && !this.#known.has(id) && (failure === undefined || isDue(failure))
+      );
     });
   }
 
   /** Whether something that could not be had is to be asked for again. */
   get isRetryDue(): boolean {
-    return [...this.#failed.values()].some(({ at }) => performance.now() - at > patience);
+    return [...this.#failed.values()].some(isDue);
   }
 
   /** Reads the metadata of all of these, each revision once however many wait for it. Never rejects. */
@@ -115,7 +124,8 @@ export class DubboMetadata {
       }
     }
     const [error] = failures;
-    if (error !== undefined && !signal.aborted) this.#failed.set(id, { error, at: performance.now() });
+    const times = (this.#failed.get(id)?.times ?? 0) + 1;
+    if (error !== undefined && !signal.aborted) this.#failed.set(id, { error, at: performance.now(), times });
   }
 
   async #ask({ namespace, instance }: PlacedInstance, signal: AbortSignal): Promise<ApplicationMetadata> {
@@ -135,6 +145,10 @@ export class DubboMetadata {
     const ids = new Set(instances.map(idOf));
     for (const map of [this.#known, this.#failed]) for (const id of map.keys()) if (!ids.has(id)) map.delete(id);
   }
+}
+
+function isDue({ at, times }: Failure): boolean {
+  return performance.now() - at > Math.min(patience.first * 2 ** (times - 1), patience.most);
 }
 
 /** Where the metadata of an instance is. */

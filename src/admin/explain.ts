@@ -4,6 +4,7 @@ import { reasonOf } from '#model/reason.js';
 import { type Instance, instanceText, type RegistryService, type ServiceKey, serviceId } from '#model/service.js';
 import type { Step } from '#policy/trace.js';
 import { heldOf, heldText } from './guards.js';
+import { publicationSteps, publishedAs } from './publications.js';
 import { clients, type Parts } from './report.js';
 
 /** Why an instance is, or is not, where one looks for it. */
@@ -141,7 +142,10 @@ function meshSteps(parts: Parts, id: string): Step[] {
     if (service === undefined || !service.origins.some((key) => serviceId(key) === id)) continue;
     steps.push(mergeStep(service, host));
     const refused = projection.rejected().get(host) ?? [];
-    const names = projection.resources(host).map(({ namespace, name }) => `${namespace}/${name}`);
+    const names = projection.resources(host).map(({ type, namespace, name }) => {
+      const id = `${namespace}/${name}`;
+      return type === 'ServiceEntry' ? id : `${type} ${id}`;
+    });
     steps.push({
       step: 'Istio',
       result: names.length === 0 ? 'nothing is sent' : names.join(', '),
@@ -151,6 +155,7 @@ function meshSteps(parts: Parts, id: string): Step[] {
           : refused.map(({ record, reason }) => `${record}: ${reason}`).join('; '),
     });
   }
+  for (const host of [contribution.host, ...contribution.aliases]) steps.push(...publicationSteps(parts, host));
   const connected = clients(parts);
   steps.push({
     step: 'clients',
@@ -169,12 +174,8 @@ function mergeStep({ origins, endpoints, ports, vips }: MeshService, host: strin
   };
 }
 
-function outcome(
-  { catalog, projection }: Parts,
-  { key }: RegistryService,
-  host: string | undefined,
-  instance: Instance,
-): string {
+function outcome(parts: Parts, { key }: RegistryService, host: string | undefined, instance: Instance): string {
+  const { catalog, projection } = parts;
   const no = (reason: string): string => `gets no traffic: ${reason}`;
   if (catalog.isWorkload(serviceId(key))) return podOutcome(catalog.servicesAt(instance.address));
   const service = host === undefined ? undefined : catalog.services.get(host);
@@ -194,7 +195,7 @@ function outcome(
   if (refused !== undefined) return no(refused.reason);
   if (endpoint === undefined) return no(`registries before ${key.registry} have enough endpoints of ${host}`);
   const way = endpoint.address === instance.address ? '' : ` through the gateway ${endpoint.address}`;
-  return `endpoint of ${host}${way}`;
+  return [`endpoint of ${host}${way}`, ...publishedAs(parts, service.host, endpoint.address)].join('; ');
 }
 
 /** @param services ids of those that have an endpoint where the pod is */

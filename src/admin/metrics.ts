@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { publicationsReport } from './publications.js';
 import { clients, doorsReport, type Parts, registryReports, stateReport } from './report.js';
 
 const sourceStates = ['connecting', 'syncing', 'live', 'stale', 'failed'] as const;
@@ -61,6 +62,38 @@ export class Metrics {
   readonly #objectWrites = this.#counter('kubernetes_writes_total', 'Objects written and deleted', ['what']);
   readonly #files = this.#gauge('files', "Files of ours in the files sink's directory");
   readonly #fileProblems = this.#gauge('files_problems', 'Files that could not be written, or are of others', ['kind']);
+  readonly #targetState = this.#gauge('target_state', '1 for the state that writing into the registry is in', [
+    'registry',
+    'state',
+  ]);
+  readonly #targetEntries = this.#gauge('target_entries', 'Instances of this owner that stand in the registry', [
+    'registry',
+    'publication',
+  ]);
+  readonly #targetPending = this.#gauge('target_pending', 'Services that are still to be compared or written', [
+    'registry',
+  ]);
+  readonly #targetRefused = this.#gauge('target_refused', 'Instances that the registry did not take', ['registry']);
+  readonly #targetConflicts = this.#gauge(
+    'target_conflicts',
+    'Instances at whose place something stands that this owner did not write',
+    ['registry'],
+  );
+  readonly #targetWrites = this.#counter('target_writes_total', 'Writes of a service, by result', [
+    'registry',
+    'result',
+  ]);
+  readonly #targetRenewals = this.#counter('target_renewals_total', 'Renewals of the leases of a service, by result', [
+    'registry',
+    'result',
+  ]);
+  readonly #targetRequests = this.#counter('target_requests_total', 'Requests that write, without renewals', [
+    'registry',
+  ]);
+  readonly #publicationRefused = this.#gauge('publication_refused', 'Services that cannot be published, by why', [
+    'publication',
+    'why',
+  ]);
   readonly #responses = this.#counter(
     'xds_responses_total',
     'Responses per connected client and type: sent, acknowledged, refused',
@@ -85,6 +118,10 @@ export class Metrics {
     parts.catalog.on('change', ({ registry, cause }) => {
       if (registry !== '') toCatalog.observe({ registry }, seconds(performance.now() - cause.observedAt));
     });
+    const toWritten = this.#latency('event_to_written_seconds', "From a registry's event to the registry written to");
+    parts.publishing.on('written', ({ registry, took }) => {
+      if (took !== undefined) toWritten.observe({ registry }, seconds(took));
+    });
     for (const listener of parts.listeners)
       listener.on('sent', ({ registry, observedAt, sentAt }) => {
         if (registry !== '') toSent.observe({ registry }, seconds(sentAt - observedAt));
@@ -103,6 +140,7 @@ export class Metrics {
     this.#readMesh();
     this.#readClients();
     this.#readDoors();
+    this.#readTargets();
     return this.#registry.metrics();
   }
 
@@ -158,6 +196,34 @@ export class Metrics {
         if (sent !== undefined) this.#sentAt.set(labels, seconds(sent.at));
         if (acknowledged !== undefined) this.#acknowledgedAt.set(labels, seconds(acknowledged.at));
       }
+  }
+
+  #readTargets(): void {
+    for (const metric of [this.#targetState, this.#targetEntries, this.#targetWrites, this.#targetRenewals])
+      metric.reset();
+    for (const metric of [this.#targetPending, this.#targetRefused, this.#targetConflicts, this.#targetRequests])
+      metric.reset();
+    this.#publicationRefused.reset();
+    const { targets, publications } = publicationsReport(this.#parts);
+    for (const target of targets) {
+      const { registry, state, written, failed, renewed, renewalsFailed } = target;
+      if (state === 'idle') continue;
+      this.#targetState.set({ registry, state }, 1);
+      for (const [publication, count] of Object.entries(target.placed))
+        this.#targetEntries.set({ registry, publication }, count);
+      this.#targetPending.set({ registry }, target.pending);
+      this.#targetRefused.set({ registry }, target.refused);
+      this.#targetConflicts.set({ registry }, target.conflicts);
+      this.#targetWrites.inc({ registry, result: 'ok' }, written);
+      this.#targetWrites.inc({ registry, result: 'failed' }, failed);
+      this.#targetRenewals.inc({ registry, result: 'ok' }, renewed);
+      this.#targetRenewals.inc({ registry, result: 'failed' }, renewalsFailed);
+      this.#targetRequests.inc({ registry }, target.requests);
+    }
+    for (const { name: publication, refused, conflicts } of publications) {
+      this.#publicationRefused.set({ publication, why: 'refused' }, refused.length);
+      this.#publicationRefused.set({ publication, why: 'conflict' }, conflicts.length);
+    }
   }
 
   #readDoors(): void {

@@ -1,4 +1,5 @@
 import { leftOf } from '#guard/hold.js';
+import { publicationsReport } from './publications.js';
 import {
   clients,
   doorsReport,
@@ -59,7 +60,7 @@ ${table(
     html(r.error ?? ''),
   ]),
 )}
-${held(parts)}<h2>Services <small>${services.length} of ${parts.catalog.services.size}</small></h2>
+${held(parts)}${published(parts)}<h2>Services <small>${services.length} of ${parts.catalog.services.size}</small></h2>
 <form><input name="q" value="${html(search)}" placeholder="part of a host" aria-label="part of a host"> <button>Search</button></form>
 ${table(
   ['Host', 'Ports', 'Endpoints', 'Registries', 'Namespace', 'VIP', 'Istio'],
@@ -183,6 +184,47 @@ function doors(parts: Parts): string {
     ]);
   return `<h2>Ways into Istio</h2>
 ${table(['Door', 'State', 'Resources', 'Work', 'Trouble'], rows)}
+`;
+}
+
+/** What is written into registries, if anything is. */
+function published(parts: Parts): string {
+  const { owner, targets, publications } = publicationsReport(parts);
+  const busy = targets.filter(({ state, instances }) => state !== 'idle' || instances > 0);
+  if (busy.length + publications.length === 0) return '';
+  const trouble = (text: string): string => (text === '' ? '' : `<span class="failed">${html(text)}</span>`);
+  const classes: Readonly<Record<string, string>> = { writing: 'live', failing: 'failed', stopped: 'failed' };
+  return `<h2>Publications <small>written into registries as ${html(owner)}</small></h2>
+${table(
+  ['Registry', 'State', 'Services', 'Instances', 'Pending', 'Refused', 'Conflicts', 'Last write', 'Why'],
+  busy.map((target) => [
+    link('/api/v1/publications', target.registry),
+    `<span class="${classes[target.state] ?? 'stale'}">${target.state}</span>`,
+    count(target.services),
+    count(target.instances),
+    count(target.pending),
+    count(target.refused),
+    count(target.conflicts),
+    ago(target.lastWriteAt ?? 0),
+    html(target.reason ?? ''),
+  ]),
+)}
+${table(
+  ['Publication', 'Into', 'State', 'Services', 'Instances', 'Trouble'],
+  publications.map(({ name, to, state, services, instances, refused, conflicts }) => [
+    link(`/api/v1/publications/${encodeURIComponent(name)}/services`, name),
+    html(to),
+    `<span class="${state === 'active' ? 'live' : 'stale'}">${state}</span>`,
+    count(services),
+    count(instances),
+    trouble(
+      [...refused, ...conflicts]
+        .slice(0, maxEndpoints)
+        .map(({ host, reason }) => `${host}: ${reason}`)
+        .join('; '),
+    ),
+  ]),
+)}
 `;
 }
 

@@ -1,12 +1,17 @@
 import { Catalog } from '#catalog/catalog.js';
+import { isServed } from '#catalog/shards.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { nameFilter } from '#config/fields.js';
+import { ownGateways } from '#config/gateways.js';
 import type { Config, RegistryConfig } from '#config/schema.js';
 import { type EndpointChange, hostEntry } from '#journal/entry.js';
 import { compareText, type MeshService } from '#model/mesh.js';
 import { type RegistryService, serviceId } from '#model/service.js';
+import { Claims } from '#publish/claims.js';
+import { preview, type WritePlan } from '#publish/preview.js';
 import { cause } from '#sources/contract.js';
-import { catalogSettings, registryPolicies, type SourceChanges, sourceChanges } from '../registries.js';
+import { publicationsOf } from '../publishing.js';
+import { adapterOf, catalogSettings, registryPolicies, type SourceChanges, sourceChanges } from '../registries.js';
 import { checkReloadable } from '../reloadable.js';
 import type { Parts } from './report.js';
 
@@ -27,6 +32,8 @@ export interface Plan {
   /** Parts of the configuration that only a restart takes over. */
   readonly restart: string | undefined;
   readonly hosts: readonly HostPlan[];
+  /** What would be written into registries. */
+  readonly writes: readonly WritePlan[];
   /** Services that would be left out or refused and are not now, with the reason. */
   readonly lost: readonly { readonly id: string; readonly reason: string }[];
 }
@@ -57,6 +64,7 @@ export function plan(parts: Parts, next: Config): Plan {
         .map(({ name }) => name),
       restart: checkReloadable(config, next),
       hosts: hosts.sort((a, b) => compareText(a.host, b.host)),
+      writes: writesOf(parts, next, shadow),
       lost: [...shadow.rejected(), ...shadow.dropped()]
         .filter(({ id, reason }) => !known.has(`${id} ${reason}`))
         .map(({ id, reason }) => ({ id, reason })),
@@ -66,14 +74,47 @@ export function plan(parts: Parts, next: Config): Plan {
   }
 }
 
+/** What another configuration would write, compared with what stands. Registries of which nothing is published by either are left alone. */
+function writesOf({ catalog, publishing, config }: Parts, next: Config, shadow: Catalog): WritePlan[] {
+  const { owner } = next.state;
+  const claims = new Claims({
+    owner,
+    run: publishing.run,
+    isOwn: publishing.isOwn,
+    serviceOf: (key) => shadow.view(key.registry)?.services.get(serviceId(key)),
+    gateways: {
+      gateways: ownGateways(next),
+      port: (host, number) => publishing.gatewayPorts.port(host, number),
+      error: 'its port at the gateways is given out when the configuration is taken over',
+    },
+  });
+  claims.configure(
+    publicationsOf(next, (registry) => adapterOf(registry).target),
+    shadow.services,
+  );
+  return next.registries.flatMap((registry) => {
+    const kind = adapterOf(registry).target;
+    const isConcerned = [...config.publications, ...next.publications].some(({ to }) => to === registry.name);
+    if (kind === undefined || !isConcerned || !isKnown(config, registry)) return [];
+    return preview(registry.name, kind, {
+      claims,
+      ledger: publishing.ledger,
+      orders: () => publishing.orders,
+      isOwn: publishing.isOwn,
+      serves: (host) => isServed(host, next.istio.serve),
+      view: (name) => catalog.view(name),
+    });
+  });
+}
+
 /** What is known now, under another configuration. A registry of another type is another registry. */
-function shadowCatalog({ catalog, config }: Parts, next: Config): Catalog {
+function shadowCatalog({ catalog, config, publishing }: Parts, next: Config): Catalog {
   const settings = catalogSettings(next);
   const { vip } = next.istio;
   const vips = new VipAllocator(vip === 'off' ? [] : parseRanges(vip.ranges));
   const empty = [...catalog.services.values()].map((service) => ({ service, left: undefined }));
   const shadow = new Catalog(settings, vips, { registries: [], empty });
-  const views = shadow.configure(settings, registryPolicies(next));
+  const views = shadow.configure(settings, registryPolicies(next, publishing.isOwn));
   for (const [index, registry] of next.registries.entries()) {
     const listing = views[index]?.listing();
     const known = isKnown(config, registry) ? catalog.view(registry.name)?.services.values() : undefined;

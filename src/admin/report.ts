@@ -18,6 +18,7 @@ import type { SourceStatus, Supervisor } from '#sources/supervisor.js';
 import type { Doors } from '../doors.js';
 import type { Guarding } from '../guarding.js';
 import type { Keeping } from '../keeping.js';
+import type { Publishing } from '../publishing.js';
 import type { SourceChanges } from '../registries.js';
 
 /** The running parts that the API, the page and the metrics look at. They only look. */
@@ -26,6 +27,7 @@ export interface Parts extends Doors {
   readonly catalog: Catalog;
   readonly guarding: Guarding;
   readonly keeping: Keeping;
+  readonly publishing: Publishing;
   readonly coordination: Coordination;
   readonly projection: Projection;
   readonly journal: Journal;

@@ -9,8 +9,10 @@ import { explain } from './explain.js';
 import { guardsReport } from './guards.js';
 import { Metrics } from './metrics.js';
 import { serveNames } from './names.js';
+import { serveOrders } from './orders.js';
 import { statusPage } from './page.js';
 import { plan } from './plan.js';
+import { publicationsReport, publishedServices } from './publications.js';
 import {
   clients,
   doorsReport,
@@ -196,6 +198,12 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
   server.get<{ Querystring: JournalTexts }>('/api/v1/journal', { schema: journalTexts }, async (request) =>
     parts.journal.query(request.query),
   );
+  server.get('/api/v1/publications', async () => publicationsReport(parts));
+  server.get<{ Params: { name: string } }>('/api/v1/publications/:name/services', async (request, reply) => {
+    const { name } = request.params;
+    return publishedServices(parts, name) ?? reply.code(404).send({ error: `no publication is named "${name}"` });
+  });
+  serveOrders(server, parts, log);
   server.get('/api/v1/doors', async () => doorsReport(parts));
   server.get<{ Params: { host: string } }>('/api/v1/istio/kubernetes/:host', async (request, reply) =>
     parts.kubernetes === undefined
@@ -208,7 +216,11 @@ export async function startAdmin({ parts, log }: { readonly parts: Parts; readon
     const { host } = request.query;
     if (host && !catalog.services.has(host))
       return reply.code(404).send({ error: `no service has the host "${host}"` });
-    return reply.type('application/yaml; charset=utf-8').send(istioYaml(projection.resources(host || undefined)));
+    return reply.type('application/yaml; charset=utf-8').send(istioYaml(projection.entries(host || undefined)));
+  });
+  server.get('/api/v1/istio/gateways', async (_request, reply) => {
+    const resources = projection.resources().filter(({ type }) => type !== 'ServiceEntry');
+    return reply.type('application/yaml; charset=utf-8').send(istioYaml(resources));
   });
   serveNames(server, parts);
 

@@ -2,7 +2,7 @@ import { EventEmitter } from 'eventemitter3';
 import type { GuardSettings } from '#guard/counts.js';
 import type { Guard } from '#guard/guard.js';
 import type { Held, Hold } from '#guard/hold.js';
-import { compareText, type MeshService } from '#model/mesh.js';
+import { compareText, type MeshService, registriesOf } from '#model/mesh.js';
 import { serviceId } from '#model/service.js';
 import type { Contribution, ContributionTrace, RegistryPolicy } from '#policy/contribution.js';
 import type { Known, KnownEmpty, KnownRegistry } from '#snapshot/known.js';
@@ -63,6 +63,8 @@ const tick = 5_000;
  */
 export class Catalog extends EventEmitter<{
   change: [CatalogChange];
+  /** A source has read something, be it in the mesh or not. */
+  read: [ViewChange];
   complete: [string];
   hold: [HoldEvent];
   doubt: [Doubt];
@@ -295,6 +297,7 @@ export class Catalog extends EventEmitter<{
       listed: (change) => {
         if (!isCurrent()) return;
         this.#apply(change);
+        this.emit('read', change);
         if (change.isListing) this.emit('complete', name);
       },
       workloads: this.#workloadsAt,
@@ -376,7 +379,10 @@ export class Catalog extends EventEmitter<{
 
   #rebuildHost(host: string): void {
     const known = this.#services.get(host);
-    const [first, ...others] = this.#holders(host);
+    const holders = this.#holders(host);
+    // What istiod still has of a service of ours that is gone is no service of its own.
+    const isEcho = known?.native === false && holders.every(({ echo }) => echo);
+    const [first, ...others] = isEcho ? [] : holders;
     if (first !== undefined) {
       this.#graces.cancel(host);
       const vips = this.#vips.addresses(host);
@@ -386,10 +392,11 @@ export class Catalog extends EventEmitter<{
       // Emptied now, deleted later: proxies drain, and a service that comes back just fills again.
       this.#services.set(host, {
         ...known,
-        vips: this.#vips.addresses(host),
+        vips: known.native ? known.vips : this.#vips.addresses(host),
         endpoints: [],
         unreachable: [],
         origins: [],
+        heldBy: registriesOf(known),
       });
       this.#graces.begin(host, this.#settings.grace);
     }

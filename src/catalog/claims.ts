@@ -17,11 +17,7 @@ export class Claims {
 
   /** Whether the mesh knows the host by itself. */
   isNative(host: string): boolean {
-    for (const id of this.#byHost.get(host) ?? []) {
-      const wanting = this.#contribution(id);
-      if (wanting?.native && wanting.host === host) return true;
-    }
-    return false;
+    return this.#wanting(host).some((one) => one.native && one.host === host);
   }
 
   /** A service wants other hosts than before. */
@@ -58,7 +54,9 @@ export class Claims {
   }
 
   #wanting(host: string): Contribution[] {
-    return [...(this.#byHost.get(host) ?? [])].sort(compareText).flatMap((id) => this.#contribution(id) ?? []);
+    const all = [...(this.#byHost.get(host) ?? [])].sort(compareText).flatMap((id) => this.#contribution(id) ?? []);
+    const others = all.filter(({ echo }) => !echo);
+    return others.length > 0 ? others : all;
   }
 
   #add(host: string, id: string): void {

@@ -36,7 +36,7 @@ export function merge(
     exportTo: first(contributions, 'exportTo') ?? defaults.exportTo,
     location: first(contributions, 'location') ?? 'internal',
     revision: first(contributions, 'revision'),
-    vips: contributions.some(({ native }) => native) ? [] : vips,
+    vips: contributions.some(({ native }) => native) ? [...new Set(contributions.flatMap((one) => one.vips))] : vips,
     ports: numbered,
     identities: identities(merged, known),
     native: contributions.some(({ native }) => native),

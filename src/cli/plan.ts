@@ -25,13 +25,13 @@ export async function plan(options: ApiOptions & { readonly json?: boolean }): P
   else if (found.unread.length > 0) process.exitCode = 1;
 }
 
-function hasChanges({ registries, hosts, restart, lost }: Plan): boolean {
+function hasChanges({ registries, hosts, writes, restart, lost }: Plan): boolean {
   const sources = Object.values(registries).flat().length;
-  return sources + hosts.length + lost.length > 0 || restart !== undefined;
+  return sources + hosts.length + writes.length + lost.length > 0 || restart !== undefined;
 }
 
 function report(found: Plan): string {
-  const { registries, unread, restart, hosts, lost } = found;
+  const { registries, unread, restart, hosts, writes, lost } = found;
   const lines: string[] = [];
   for (const [what, names] of Object.entries(registries))
     if (names.length > 0) lines.push(`registries ${what}: ${names.join(', ')}`);
@@ -40,11 +40,14 @@ function report(found: Plan): string {
   if (restart !== undefined) lines.push(restart);
   for (const host of hosts) lines.push(...ofHost(host));
   for (const { id, reason } of lost) lines.push(`- ${id}: ${reason}`);
+  for (const { publication, service, host, text } of writes)
+    lines.push(`${service.registry}: ${service.name} (${host}, ${publication}): ${text}`);
   const full = hosts.filter(({ push }) => push === 'full').length;
   lines.push(
     '',
     `${hosts.length} hosts change: ${full} with a full push, ${hosts.length - full} with their endpoints only`,
   );
+  if (writes.length > 0) lines.push(`${writes.length} services are written into registries`);
   return `${lines.join('\n')}\n`;
 }
 

@@ -8,6 +8,7 @@ import { inspect } from './inspect.js';
 import { journal } from './journal.js';
 import { meshconfig } from './meshconfig.js';
 import { plan } from './plan.js';
+import { pause, resume, withdraw } from './publications.js';
 import { release } from './release.js';
 import { reload } from './reload.js';
 import { run } from './run.js';
@@ -95,6 +96,23 @@ program
   .description("print the part of istiod's meshConfig that makes it read this Pontoon")
   .option('-c, --config <file>', 'configuration file', 'config/pontoon.yaml')
   .action(command(meshconfig));
+asking(
+  'withdraw',
+  'take back all that this owner published, and keep it back until resume; waits until it is gone, exits with 1 if it is not',
+)
+  .option('--registry <name>', 'out of this registry only')
+  .option('--publication <name>', 'of this publication only')
+  .option('--timeout <seconds>', 'how long to wait', '60')
+  .action(command(withdraw));
+asking('pause', 'leave what is published as it stands: leases are renewed, nothing is registered, changed or withdrawn')
+  .option('--publication <name>', 'of this publication')
+  .option('--service <host>', 'of this mesh service')
+  .action(command(pause));
+asking('resume', 'end what was paused or withdrawn: all of it, or what is given')
+  .option('--registry <name>', 'of this registry')
+  .option('--publication <name>', 'of this publication')
+  .option('--service <host>', 'of this mesh service')
+  .action(command(resume));
 const snapshot = program
   .command('snapshot')
   .description('look at what Pontoon keeps on disk for its next start (state.directory)');

@@ -121,7 +121,7 @@ const kubernetes = z.strictObject({
     .string()
     .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'expected lower-case letters, digits and dashes')
     .default('pontoon')
-    .meta({ description: 'Name of our fields, and mark of our objects; its own for each group of replicas' }),
+    .meta({ description: 'Name of our fields; with state.owner the mark of our objects' }),
   rate: z.int().min(1).default(50).meta({ description: 'Writes per second, at most' }),
   resync: duration(1_000)
     .prefault('10m')
@@ -140,6 +140,10 @@ export const istioSchema = z
       .regex(dnsLabel, 'expected a DNS label')
       .default('pontoon')
       .meta({ description: 'Istio namespace of the services whose registry names none' }),
+    network: z.string().min(1).optional().meta({
+      description:
+        'Network that this mesh is in: its endpoints are reached directly, and its gateways take what is published with `addresses: gateway`',
+    }),
     exportTo: exportTo().default(['*']).meta({ description: 'Istio namespaces that see the services' }),
     grace: duration()
       .prefault('5m')

@@ -227,6 +227,14 @@ function isAddress(text: string): boolean {
   }
 }
 
+/** `20000-29999` */
+const portRange = z.string().transform((text, context) => {
+  const [, from, to] = /^(\d{1,5})-(\d{1,5})$/.exec(text)?.map(Number) ?? [];
+  if (from !== undefined && to !== undefined && from >= 1 && from <= to && to <= 65_535) return { from, to };
+  context.addIssue({ code: 'custom', message: `expected a range of ports such as 20000-29999; found ${text}` });
+  return z.NEVER;
+});
+
 /** Networks by name. */
 export const networks = z.record(
   z.string().min(1),
@@ -242,6 +250,19 @@ export const networks = z.record(
         z.strictObject({
           address: z.string().refine(isAddress, 'expected an IP address or a DNS name'),
           port: port.optional().meta({ description: 'Where it takes HTTP and gRPC by their host' }),
+          ports: portRange
+            .optional()
+            .meta({ description: 'Ports for published services, one each, such as 20000-29999; of the own network' }),
+          selector: z
+            .record(z.string().regex(labelKey, 'expected a label name'), z.string())
+            .refine((labels) => Object.keys(labels).length > 0, 'expected at least one label')
+            .default({ istio: 'ingressgateway' })
+            .meta({ description: "Labels of the gateway's pods, in whatever namespace; for `ports`" }),
+          bind: z
+            .string()
+            .refine((text) => ipaddr.isValid(text), 'expected an IP address')
+            .optional()
+            .meta({ description: "Address that it listens on for `ports`; all of the pod's unless set" }),
           locality: z.string().refine(isLocality, 'expected region/zone/subzone').optional(),
         }),
       )
@@ -253,3 +274,5 @@ export const networks = z.record(
       }),
   }),
 );
+
+export type Networks = z.output<typeof networks>;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { adapters } from '#adapters/index.js';
+import { reasonOf } from '#model/reason.js';
 import { endpointCondition, publicationCondition, publicationTemplate } from '#policy/expression.js';
 
 function expression(compile: (text: string) => unknown, description: string) {
@@ -122,8 +123,23 @@ export function checkPublications(
     else if (kinds.get(registry.type) === undefined)
       fail('to', `"${registry.name}" is of type ${registry.type}, which cannot be written to; ${hint} that can`);
     else
-      for (const type of Object.keys(blocks))
-        if (type !== registry.type && (publication as Record<string, unknown>)[type] !== undefined)
-          fail(type, `"${registry.name}" is of type ${registry.type}`);
+      for (const type of Object.keys(blocks)) {
+        const block = (publication as Record<string, unknown>)[type];
+        if (block === undefined) continue;
+        if (type !== registry.type) fail(type, `"${registry.name}" is of type ${registry.type}`);
+        for (const message of templateErrors(block)) fail(type, message);
+      }
+  }
+}
+
+/** What is wrong with the templates in a target's block. */
+function templateErrors(value: unknown): string[] {
+  if (typeof value === 'object' && value !== null) return Object.values(value).flatMap(templateErrors);
+  if (typeof value !== 'string' || !value.includes('{{')) return [];
+  try {
+    publicationTemplate(value);
+    return [];
+  } catch (error) {
+    return [reasonOf(error)];
   }
 }

@@ -4,6 +4,7 @@ import { type CoordinationConfig, coordinationSchema } from '#coordination/confi
 import { dnsLabel } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
 import { duration, hostPort, share } from './fields.js';
+import { checkGateways } from './gateways.js';
 import { istioSchema } from './istio.js';
 import { checkAliases, isHost, networks, ofInstance, ofService, policy, presetsText } from './policies.js';
 import { checkPublications, publication, writes } from './publications.js';
@@ -28,7 +29,7 @@ const common = {
     .meta({ description: 'Template of the Istio network of instances that the registry gives none' }),
   include: z.array(z.string().min(1)).optional().meta({ description: 'Globs of service names; all unless set' }),
   exclude: z.array(z.string().min(1)).optional().meta({ description: 'Globs of service names that are not even read' }),
-  required: z.boolean().default(true).meta({ description: 'Whether the first complete set waits for this registry' }),
+  required: required(true),
   guarded: z.boolean().optional().meta({
     description: 'Whether guards hold what this registry loses at once; all but files and Kubernetes unless set',
   }),
@@ -38,11 +39,20 @@ const common = {
   }),
 };
 
+function required(standard: boolean) {
+  return z.boolean().default(standard).meta({ description: 'Whether the first complete set waits for this registry' });
+}
+
 const registry = z.discriminatedUnion(
   'type',
   adapters.map((adapter) =>
     z
-      .strictObject({ ...common, type: z.literal(adapter.type), ...adapter.fields })
+      .strictObject({
+        ...common,
+        required: required(adapter.required ?? true),
+        type: z.literal(adapter.type),
+        ...adapter.fields,
+      })
       .meta({ title: adapter.type, description: adapter.description }),
   ) as unknown as [z.ZodObject<typeof common & { type: z.ZodLiteral<string> }>],
 );
@@ -136,8 +146,9 @@ export const configSchema = z
               path: [index, 'name'],
               message: `a second registry is named "${name}"`,
             });
-        // Without one, the first answer may be empty, and istiod then deletes all that it has.
-        if (registries.length > 0 && registries.every(({ required }) => !required))
+        // Without one, the first answer may be empty, and istiod then deletes all that it has. What is read from istiod itself is never in it.
+        const sent = registries.filter(({ type }) => adapters.find((one) => one.type === type)?.required !== false);
+        if (sent.length > 0 && registries.every(({ required }) => !required))
           context.addIssue({ code: 'custom', message: 'at least one registry has to be required' });
       }),
     policies: z
@@ -184,6 +195,7 @@ export const configSchema = z
   })
   .superRefine(checkCoordination)
   .superRefine(checkPublications)
+  .superRefine(checkGateways)
   .meta({ title: 'Pontoon configuration' });
 
 export type Config = z.output<typeof configSchema>;

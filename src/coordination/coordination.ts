@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { ConsulConfig } from '#adapters/consul/schema.js';
 import type { ZooKeeperConfig } from '#adapters/zookeeper/schema.js';
@@ -12,6 +13,7 @@ import { FileStore } from './file.js';
 import type { Health } from './health.js';
 import { KubernetesStore } from './kubernetes.js';
 import { LocalCoordination } from './local.js';
+import { PrivateStore } from './private.js';
 import { SharedCoordination } from './shared.js';
 import type { Store } from './store.js';
 import { ZooKeeperStore } from './zookeeper.js';
@@ -20,14 +22,19 @@ export interface CoordinationContext {
   readonly log: Logger;
   /** Those of the configuration, whose servers ZooKeeper's and Consul's coordination takes. */
   readonly registries: readonly RegistryConfig[];
+  /** Where the documents of one process alone outlive it; in memory only unless given. */
+  readonly directory?: string | undefined;
 }
 
 /** Opens the coordination of a configuration; without one, that of this process alone. It returns at once, also while the store is away. */
 export function openCoordination(
   config: CoordinationConfig | undefined,
-  { log, registries }: CoordinationContext,
+  { log, registries, directory }: CoordinationContext,
 ): Coordination {
-  if (config === undefined) return new LocalCoordination();
+  if (config === undefined)
+    return directory === undefined
+      ? new LocalCoordination()
+      : new SharedCoordination(() => new PrivateStore(join(directory, 'coordination'), ''), log);
   const me = `${hostname()}_${randomUUID()}`;
   return new SharedCoordination((health) => openStore(config, registries, me, health), log);
 }

@@ -29,11 +29,12 @@ export class Names extends EventEmitter<{ change: [] }> {
   constructor(projection: Projection, catalog: Catalog, options: NamesOptions) {
     super();
     this.#options = options;
-    const taken = new TakenHosts(options.takes);
+    // The rest of a host's resources has nothing to do with its name.
+    const taken = new TakenHosts((resource) => resource.type === 'ServiceEntry' && options.takes(resource));
     projection.on('change', (change) => {
       let isChanged = false;
       for (const host of taken.apply(change)) {
-        const vips = taken.names(host) === undefined ? undefined : catalog.services.get(host)?.vips;
+        const vips = taken.of(host) === undefined ? undefined : catalog.services.get(host)?.vips;
         if (this.#set(host.toLowerCase(), vips ?? [])) isChanged = true;
       }
       if (!isChanged) return;

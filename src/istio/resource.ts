@@ -2,20 +2,26 @@ import { createHash } from 'node:crypto';
 import { bucketOf } from '#catalog/vip.js';
 import { compareText } from '#model/mesh.js';
 import { Resource } from '#proto/istio/mcp.js';
-import { ServiceEntry } from '#proto/istio/networking.js';
+import { Gateway, ServiceEntry, VirtualService } from '#proto/istio/networking.js';
 import { DiscoveryResponse } from '#proto/xds/discovery.js';
 import type { MeshScope } from './scope.js';
 
 /** The Istio resource types that Pontoon makes, and the form of their bodies. A further type is one more line. */
 export interface ResourceBodies {
   ServiceEntry: ServiceEntry;
+  Gateway: Gateway;
+  VirtualService: VirtualService;
 }
 
 /** The Istio kinds that Pontoon makes. */
 export type ResourceType = keyof ResourceBodies;
 
-/** One Istio resource, before encoding. */
-export interface IstioResource<Type extends ResourceType = ResourceType> {
+/** One Istio resource, before encoding; its type tells its body. */
+export type IstioResource<Type extends ResourceType = ResourceType> = Type extends ResourceType
+  ? ResourceOf<Type>
+  : never;
+
+interface ResourceOf<Type extends ResourceType> {
   readonly type: Type;
   readonly namespace: string;
   /** At most 253 characters, a DNS name. */
@@ -56,6 +62,16 @@ const resourceTypes: { readonly [Type in ResourceType]: TypeInfo<Type> } = {
     bodyUrl: 'type.googleapis.com/istio.networking.v1alpha3.ServiceEntry',
     encode: (body) => ServiceEntry.encode(sortedMaps(body)).finish(),
   },
+  Gateway: {
+    urls: ['networking.istio.io/v1/Gateway', 'networking.istio.io/v1alpha3/Gateway'],
+    bodyUrl: 'type.googleapis.com/istio.networking.v1alpha3.Gateway',
+    encode: (body) => Gateway.encode({ ...body, selector: sorted(body.selector) }).finish(),
+  },
+  VirtualService: {
+    urls: ['networking.istio.io/v1/VirtualService', 'networking.istio.io/v1alpha3/VirtualService'],
+    bodyUrl: 'type.googleapis.com/istio.networking.v1alpha3.VirtualService',
+    encode: (body) => VirtualService.encode(body).finish(),
+  },
 };
 
 const resourceUrl = 'type.googleapis.com/istio.mcp.v1alpha1.Resource';
@@ -72,9 +88,17 @@ export function typeOfUrl(url: string): ResourceType | undefined {
   return types.find((type) => resourceTypes[type].urls.includes(url));
 }
 
+/** What tells a resource from all others: two of different types may have one name. */
+export function resourceId({ type, name }: Pick<EncodedResource, 'type' | 'name'>): string {
+  return `${type} ${name}`;
+}
+
 /** Encodes a resource, once for all clients. */
-export function encodeResource(resource: IstioResource, mesh: MeshScope): EncodedResource {
-  const { bodyUrl, encode } = resourceTypes[resource.type];
+export function encodeResource<Type extends ResourceType>(
+  resource: ResourceOf<Type>,
+  mesh: MeshScope,
+): EncodedResource {
+  const { bodyUrl, encode }: TypeInfo<Type> = resourceTypes[resource.type];
   const name = `${resource.namespace}/${resource.name}`;
   const body = encode(resource.body);
   const version = createHash('sha256')

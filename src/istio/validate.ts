@@ -40,17 +40,24 @@ const hostLabel = /^[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$/;
 const labelValue = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
 const labelName = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
 
+/** What is wrong with the namespace of a resource, if anything. */
+export function namespaceErrors(namespace: string): string[] {
+  return dnsLabel.test(namespace) ? [] : [`namespace "${namespace}" is not a DNS label: set another by configuration`];
+}
+
+/** What is wrong with a host, if anything. */
+export function hostErrors(host: string): string[] {
+  if (host.length > 253 || !host.split('.').every((label) => hostLabel.test(label)))
+    return [`host "${short(host)}" is not a DNS name`];
+  return /(^|\.)\d+$/.test(host) ? [`host "${host}" ends in a number`] : [];
+}
+
 function entryErrors({ namespace, name, body }: IstioResource<'ServiceEntry'>): string[] {
-  const errors: string[] = [];
-  if (!dnsLabel.test(namespace))
-    errors.push(`namespace "${namespace}" is not a DNS label: set another by configuration`);
+  const errors = namespaceErrors(namespace);
   if (name.length > 253 || !name.split('.').every((label) => dnsLabel.test(label)))
     errors.push(`name "${short(name)}" is not a DNS name of at most 253 characters`);
   if (body.hosts.length === 0) errors.push('no host');
-  for (const host of body.hosts)
-    if (host.length > 253 || !host.split('.').every((label) => hostLabel.test(label)))
-      errors.push(`host "${short(host)}" is not a DNS name`);
-    else if (/(^|\.)\d+$/.test(host)) errors.push(`host "${host}" ends in a number`);
+  errors.push(...body.hosts.flatMap(hostErrors));
   for (const address of body.addresses)
     if (addressKind(address) === 'dns') errors.push(`address "${address}" is not an IP address`);
   if (body.ports.length === 0) errors.push('no port');

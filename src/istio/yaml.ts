@@ -14,14 +14,19 @@ export function istioYaml(resources: readonly IstioResource[], { isDated = false
     .join('');
 }
 
-function istioObject({ type, namespace, name, labels, body }: IstioResource, isDated: boolean): object {
+function istioObject(resource: IstioResource, isDated: boolean): object {
+  const { type, namespace, name, labels } = resource;
   const creationTimestamp = isDated ? `${new Date(createTime.seconds * 1_000).toISOString().slice(0, 19)}Z` : '';
   return {
     apiVersion: 'networking.istio.io/v1',
     kind: type,
     metadata: withoutEmpty({ name, namespace, labels, creationTimestamp }),
-    spec: serviceEntrySpec(sortedMaps(body)),
+    spec: specOf(resource),
   };
+}
+
+function specOf(resource: IstioResource): object {
+  return resource.type === 'ServiceEntry' ? serviceEntrySpec(sortedMaps(resource.body)) : pruned(resource.body);
 }
 
 /** The `spec` of a ServiceEntry, as JSON. */
@@ -43,4 +48,17 @@ function withoutEmpty(object: object): object {
   const isEmpty = (value: unknown): boolean =>
     value === '' || value === 0 || (typeof value === 'object' && value !== null && Object.keys(value).length === 0);
   return Object.fromEntries(Object.entries(object).filter(([, value]) => !isEmpty(value)));
+}
+
+/** Without protobuf's defaults, at any depth. */
+function pruned(value: object): object {
+  const inner = (part: unknown): unknown => {
+    if (Array.isArray(part)) return part.map(inner);
+    return typeof part === 'object' && part !== null ? pruned(part) : part;
+  };
+  return withoutEmpty(
+    Object.fromEntries(
+      Object.entries(value).flatMap(([key, part]) => (part === undefined ? [] : [[key, inner(part)]])),
+    ),
+  );
 }

@@ -43,9 +43,9 @@ export class Journal {
     catalog.on('change', (change) => this.#changed(change));
   }
 
-  /** Notes what became of a registry as a whole, or of the configuration. */
-  note(registry: string, cause: string, text: string): void {
-    this.#add({ at: Date.now(), host: '', registry, cause, text, endpoints: [] });
+  /** Notes what became of a registry as a whole, or of the configuration; or what was done about a host outside the mesh. */
+  note(registry: string, cause: string, text: string, host = ''): void {
+    this.#add({ at: Date.now(), host, registry, cause, text, endpoints: [] });
   }
 
   /** The newest entries first. */

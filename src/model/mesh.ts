@@ -23,6 +23,8 @@ export interface Endpoint {
   readonly serviceAccount?: string | undefined;
   /** SPIFFE URI that its certificate says, of a pod with a sidecar: of whatever namespace. */
   readonly identity?: string | undefined;
+  /** Those of its port numbers at which it takes mutual TLS only: nobody outside the mesh can call it there. Left out if there is none, or if nobody says. */
+  readonly strict?: readonly number[];
   readonly labels: Readonly<Record<string, string>>;
   /** Which instances it stands for: registry and id. Not sent to Istio. */
   readonly origins: readonly EndpointOrigin[];
@@ -42,7 +44,7 @@ export interface MeshService {
   readonly location: 'internal' | 'external';
   /** The one revision of istiod that shall see it; undefined for all. */
   readonly revision: string | undefined;
-  /** Virtual addresses, one per configured family. */
+  /** Virtual addresses, one per configured family; of what is the mesh's own, those that the mesh itself has. */
   readonly vips: readonly string[];
   readonly ports: readonly MeshPort[];
   /** SPIFFE URIs that its endpoints' certificates may say, beside those of service accounts; sorted. */
@@ -59,6 +61,13 @@ export interface MeshService {
   readonly unreachable: readonly Rejection[];
   /** The registries' services that it is made of, in the order of the configuration; empty while a gone service waits for its deletion. */
   readonly origins: readonly ServiceKey[];
+  /** The registries that held it last, while it waits for its deletion: conditions go on with them. */
+  readonly heldBy?: readonly string[] | undefined;
+}
+
+/** The registries that hold a service, in the order of the configuration; of one that is gone, those that held it last. */
+export function registriesOf({ origins, heldBy }: Pick<MeshService, 'origins' | 'heldBy'>): readonly string[] {
+  return heldBy ?? [...new Set(origins.map(({ registry }) => registry))];
 }
 
 /** Compares by code units: the same everywhere, whatever the locale. */

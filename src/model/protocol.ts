@@ -19,6 +19,13 @@ export const protocols = {
 
 export type Protocol = keyof typeof protocols;
 
+const overHttp: ReadonlySet<Protocol> = new Set(['http', 'http2', 'grpc', 'grpc-web', 'tri']);
+
+/** Whether it is HTTP of any version, not encrypted: then proxies see requests, with the host that each is for. */
+export function isHttp(protocol: Protocol): boolean {
+  return overHttp.has(protocol);
+}
+
 /** The protocol that a registry's or an application's word means, in any case; undefined if it is none we know. */
 export function parseProtocol(word: string): Protocol | undefined {
   const name = word.toLowerCase();

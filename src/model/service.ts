@@ -96,6 +96,8 @@ export interface RegistryService {
   /** Ports that the registry declares for the service; usually empty, and then rules choose the numbers. */
   readonly ports: readonly ServicePort[];
   readonly metadata: Metadata;
+  /** IP addresses that stand for the service, where the registry has such; else left out. */
+  readonly vips?: readonly string[];
   readonly instances: readonly Instance[];
   readonly rejected: readonly Rejection[];
   readonly notes?: readonly Note[];

@@ -3,6 +3,7 @@ import type { Protocol } from '#model/protocol.js';
 import { reasonOf } from '#model/reason.js';
 import { type Instance, instancePlace, type RegistryService, type Rejection, type ServiceKey } from '#model/service.js';
 import { type Workload, workloadOf } from '#model/workload.js';
+import type { IsOwn } from '#publish/desired.js';
 import type { ServiceKind } from '#sources/contract.js';
 import { type EndpointSettings, EndpointSteps } from './endpoint.js';
 import type { InstanceScope, ServiceScope } from './expression.js';
@@ -22,8 +23,12 @@ export interface RegistrySettings extends EndpointSettings {
   readonly host?: string | undefined;
   /** Istio namespace. */
   readonly namespace?: string | undefined;
+  /** Istio namespace of what Pontoon itself sends, unless a policy says another. */
+  readonly ownNamespace?: string | undefined;
   /** Whether what it loses at once may be held; it may, unless given. */
   readonly guarded?: boolean | undefined;
+  /** Tells what this Pontoon wrote into the registry: that is no endpoint of the mesh. Nothing, unless given. */
+  readonly isOwn?: IsOwn | undefined;
 }
 
 /** What one registry's service adds to a mesh service. */
@@ -34,6 +39,10 @@ export interface Contribution {
   readonly hostByName: boolean;
   /** Whether the mesh knows it by itself under this host. */
   readonly native: boolean;
+  /** Whether it may be one of ours that came back: it gives way to any other with its host. */
+  readonly echo: boolean;
+  /** The mesh's own addresses of it. */
+  readonly vips: readonly string[];
   /** Further hosts, which give way to a host of another service. */
   readonly aliases: readonly string[];
   /** Istio namespace; undefined takes the configured default. */
@@ -136,6 +145,11 @@ export class RegistryPolicy {
       rule: drop?.rule ?? 'no policy drops it',
     });
     if (drop?.value) return { dropped: drop.rule };
+    if (kind.echoes && key.namespace === this.settings.ownNamespace)
+      return { dropped: `istio.namespace: it is in ${key.namespace}, where Pontoon's own entries are` };
+    const { isOwn } = this.settings;
+    const written = isOwn === undefined ? [] : service.instances.filter((instance) => isOwn(key, instance));
+    if (written.length > 0) return this.#withoutOwn(service, written, now, workloads, trace);
 
     const unused: Rejection[] = verdict.failed.map((rule) => failure('the service', rule));
     const fill = (template: string | undefined, rule: string): string | undefined => {
@@ -155,11 +169,15 @@ export class RegistryPolicy {
     const spoken = { protocol: protocol?.value, rules: ports?.value ?? [] };
     const made = this.#endpoints(service, { kind, scope, verdict, spoken, now, workloads, trace });
     const native = kind.native === true && ownHost === undefined && this.settings.host === undefined;
+    // What the mesh knows by itself is in a namespace of its own.
+    const ownNamespace = native && key.namespace !== '' ? key.namespace : undefined;
     unused.push(...made.unused);
     return {
       key,
       host: hostName(hostText, native),
       native,
+      echo: native && kind.echoes === true,
+      vips: service.vips ?? [],
       hostByName: ownHost !== undefined && verdict.hostByName,
       aliases: (aliases?.value ?? []).flatMap((alias) => {
         const text = fill(alias, aliases?.rule ?? '');
@@ -170,7 +188,8 @@ export class RegistryPolicy {
           return [];
         }
       }),
-      namespace: fill(namespace?.value, namespace?.rule ?? '') ?? fill(this.settings.namespace, 'namespace'),
+      namespace:
+        fill(namespace?.value, namespace?.rule ?? '') ?? fill(this.settings.namespace, 'namespace') ?? ownNamespace,
       exportTo: exportTo?.value,
       location: location?.value,
       revision: revision?.value,
@@ -184,6 +203,23 @@ export class RegistryPolicy {
       unused,
       until: made.until,
     };
+  }
+
+  /** What else stands there; a service of which all is our own copy is none. */
+  #withoutOwn(
+    service: RegistryService,
+    own: readonly Instance[],
+    now: number,
+    workloads: WorkloadsAt | undefined,
+    trace: ContributionTrace | undefined,
+  ): Contribution | LeftOut | Described {
+    if (own.length === service.instances.length)
+      return { dropped: 'the marks on all of its instances: they are copies that this Pontoon wrote' };
+    const instances = service.instances.filter((instance) => !own.includes(instance));
+    const made = this.contribution({ ...service, instances }, now, workloads, trace);
+    if (!('leftOut' in made)) return made;
+    const reason = 'its mark: it is a copy that this Pontoon wrote';
+    return { ...made, leftOut: [...made.leftOut, ...own.map(({ id }) => ({ record: id, reason }))] };
   }
 
   #described(service: RegistryService, kind: ServiceKind, now: number): Described {

@@ -3,7 +3,7 @@ import { isLocality } from '#model/locality.js';
 import { compareText, type Endpoint } from '#model/mesh.js';
 import { parseProtocol } from '#model/protocol.js';
 import type { Instance, Metadata } from '#model/service.js';
-import type { Workload } from '#model/workload.js';
+import { strictText, type Workload } from '#model/workload.js';
 import type { ServiceKind } from '#sources/contract.js';
 import type { InstanceScope } from './expression.js';
 import { type Health, health, isKnownStatus } from './health.js';
@@ -90,6 +90,10 @@ export class EndpointSteps {
         network: this.#networkOf(instance, context, network, pod),
         labels: { ...pod?.labels, ...labelsOf(instance, context, fill, unused) },
         serviceAccount: account,
+        ...strictOf(
+          pod,
+          ports.map(({ number }) => number),
+        ),
         ...(pod?.identity === undefined || account !== undefined ? {} : { identity: pod.identity }),
         origins: [{ registry: scope.registry.name, instance: instance.id }],
       },
@@ -182,6 +186,14 @@ export class EndpointSteps {
   }
 }
 
+/** Where the pod takes mutual TLS only, of the ports that are dialled. */
+function strictOf(pod: Workload | undefined, numbers: readonly number[]): Pick<Endpoint, 'strict'> {
+  if (pod?.strict === undefined) return {};
+  const { standard, except } = pod.strict;
+  const strict = [...new Set(numbers)].filter((number) => except.includes(number) !== standard);
+  return strict.length === 0 ? {} : { strict };
+}
+
 /** Fills in a policy's template. What fails is counted under the rule. */
 type Fill = (template: string, rule: string) => string | undefined;
 
@@ -196,7 +208,8 @@ function first(
 /** What an instance takes from its pod, for people. */
 function podText(pod: Workload): string {
   const labels = Object.entries(pod.labels).map(([key, value]) => `${key} ${value}`);
-  const parts = [...labels, ...(pod.identity === undefined ? [] : [pod.identity])];
+  const strict = pod.strict === undefined ? [] : [`mutual TLS only at ports: ${strictText(pod.strict)}`];
+  const parts = [...labels, ...(pod.identity === undefined ? [] : [pod.identity]), ...strict];
   return `${nameOf(pod)}: ${parts.length === 0 ? 'no mutual TLS' : parts.join(', ')}`;
 }
 

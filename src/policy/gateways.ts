@@ -1,4 +1,5 @@
 import { compareText, type Endpoint, endpointKey, endpointPlace, type MeshPort } from '#model/mesh.js';
+import { isHttp } from '#model/protocol.js';
 import type { Rejection } from '#model/service.js';
 import { boundedWeight } from './weight.js';
 
@@ -12,9 +13,6 @@ export interface EdgeGateway {
 
 /** Edge gateways by network. */
 export type EdgeGateways = Readonly<Record<string, { readonly gateways?: readonly EdgeGateway[] | undefined }>>;
-
-/** Protocols whose requests say what host they are for. */
-const namesItsHost = new Set(['http', 'http2', 'grpc', 'grpc-web', 'tri']);
 
 /**
  * Replaces endpoints of networks that have gateways by these, since they cannot be reached directly. A gateway's weight is its share of what stands behind. It is
@@ -31,14 +29,18 @@ export function behindGateways(
   const direct: Endpoint[] = [];
   for (const endpoint of endpoints) {
     const { network } = endpoint;
-    if (network === undefined || (networks[network]?.gateways ?? []).length === 0) direct.push(endpoint);
+    const gateways = network === undefined ? [] : (networks[network]?.gateways ?? []);
+    if (network === undefined || gateways.length === 0) direct.push(endpoint);
+    // It is a gateway itself, as what another Pontoon has published.
+    else if (gateways.some(({ address }) => address === endpoint.address))
+      direct.push({ ...endpoint, network: undefined });
     else {
       const others = behind.get(network);
       if (others === undefined) behind.set(network, [endpoint]);
       else others.push(endpoint);
     }
   }
-  if (behind.size === 0) return { endpoints, unreachable: [] };
+  if (behind.size === 0) return { endpoints: direct, unreachable: [] };
   const unreachable: Rejection[] = [];
   for (const [network, hidden] of behind) {
     const gateways = networks[network]?.gateways ?? [];
@@ -84,5 +86,5 @@ function entrance(
 }
 
 function numberAt(gateway: EdgeGateway, { protocol }: MeshPort, port: number | undefined): number | undefined {
-  return port ?? (namesItsHost.has(protocol) ? gateway.port : undefined);
+  return port ?? (isHttp(protocol) ? gateway.port : undefined);
 }

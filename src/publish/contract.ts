@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import type { Protocol } from '#model/protocol.js';
-import type { Metadata, Rejection, ServiceKey } from '#model/service.js';
+import type { Metadata, Note, Rejection, ServiceKey } from '#model/service.js';
 
 /** One instance as it is to stand in a registry. */
 export interface PublishedInstance {
@@ -42,6 +42,8 @@ export interface Written {
   readonly placed: readonly Placed[];
   /** Instances that the registry did not take, each with its reason; the rest is written all the same. */
   readonly refused: readonly Rejection[];
+  /** What people should know of instances that were written, such as metadata that the registry does not take. */
+  readonly notes?: readonly Note[];
 }
 
 /** What a target is given beside its registry's configuration. */
@@ -86,6 +88,8 @@ export interface TargetKind<Fields extends z.ZodRawShape = z.ZodRawShape> {
   readonly nominalWeight: number;
   /** Whether the registry knows weights; if not, a change of weight alone is none. */
   readonly hasWeights: boolean;
+  /** Whether instances keep the metadata that they are written with, as they do unless given: if not, the mark is lost, and what is ours is told by the ledger alone. */
+  readonly keepsMetadata?: boolean;
   /** ms that may pass until a source reads what was written, or reads no more what was withdrawn. */
   readonly seenWithin: number;
   /** ms between renewals; undefined where nothing has to be renewed. May depend on the block. */

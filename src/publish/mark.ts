@@ -11,6 +11,13 @@ export const markKeys = {
   host: 'pontoon-host',
 } as const;
 
+const keys: ReadonlySet<string> = new Set(Object.values(markKeys));
+
+/** Whether a key of metadata belongs to the mark. */
+export function isMarkKey(key: string): boolean {
+  return keys.has(key);
+}
+
 /** Who wrote an instance, and what it stands for. */
 export interface Mark {
   /** `state.owner` of the Pontoon that wrote it; replicas share one. */

@@ -1,10 +1,11 @@
 import type { ProjectionChange } from '#istio/projection.js';
+import { type EncodedResource, resourceId } from '#istio/resource.js';
 import type { ResourceFilter } from './contract.js';
 
-/** The hosts of which a sink shows at least one resource, with the names of those resources. */
+/** The hosts of which a sink shows at least one resource, with those resources. */
 export class TakenHosts {
   readonly #takes: ResourceFilter;
-  readonly #names = new Map<string, Set<string>>();
+  readonly #resources = new Map<string, Map<string, EncodedResource>>();
 
   constructor(takes: ResourceFilter) {
     this.#takes = takes;
@@ -14,31 +15,31 @@ export class TakenHosts {
   apply({ set, removed }: Pick<ProjectionChange, 'set' | 'removed'>): Set<string> {
     const touched = new Set<string>();
     // What is shown no more counts like what is gone.
-    for (const resource of removed) if (this.#delete(resource.host, resource.name)) touched.add(resource.host);
+    for (const resource of removed) if (this.#delete(resource)) touched.add(resource.host);
     for (const resource of set) {
-      const { host, name } = resource;
+      const { host } = resource;
       if (this.#takes(resource)) {
-        const names = this.#names.get(host) ?? new Set();
-        this.#names.set(host, names.add(name));
+        const resources = this.#resources.get(host) ?? new Map<string, EncodedResource>();
+        this.#resources.set(host, resources.set(resourceId(resource), resource));
         touched.add(host);
-      } else if (this.#delete(host, name)) touched.add(host);
+      } else if (this.#delete(resource)) touched.add(host);
     }
     return touched;
   }
 
   hosts(): Iterable<string> {
-    return this.#names.keys();
+    return this.#resources.keys();
   }
 
-  /** The names (`namespace/name`) of a host's resources; undefined if none is shown. */
-  names(host: string): ReadonlySet<string> | undefined {
-    return this.#names.get(host);
+  /** A host's resources by their ids; undefined if none is shown. */
+  of(host: string): ReadonlyMap<string, EncodedResource> | undefined {
+    return this.#resources.get(host);
   }
 
-  #delete(host: string, name: string): boolean {
-    const names = this.#names.get(host);
-    if (names?.delete(name) !== true) return false;
-    if (names.size === 0) this.#names.delete(host);
+  #delete(resource: EncodedResource): boolean {
+    const resources = this.#resources.get(resource.host);
+    if (resources?.delete(resourceId(resource)) !== true) return false;
+    if (resources.size === 0) this.#resources.delete(resource.host);
     return true;
   }
 }

@@ -98,7 +98,11 @@ function service(value: unknown): RegistryService {
     rejected: list(raw, 'rejected').map(rejection),
     consumers: list(raw, 'consumers').map(consumer),
   };
-  return raw.notes === undefined ? made : { ...made, notes: list(raw, 'notes').map(note) };
+  return {
+    ...made,
+    ...(raw.vips === undefined ? {} : { vips: texts(raw, 'vips') }),
+    ...(raw.notes === undefined ? {} : { notes: list(raw, 'notes').map(note) }),
+  };
 }
 
 function key(value: unknown): ServiceKey {
@@ -172,7 +176,10 @@ function held(value: unknown): KnownHeld {
 
 function meshService(value: unknown): MeshService {
   const raw = object(value);
+  // Of one that waits for its deletion.
+  const heldBy = optional(raw, 'heldBy', texts);
   return {
+    ...(heldBy === undefined ? {} : { heldBy }),
     host: text(raw, 'host'),
     namespace: text(raw, 'namespace'),
     exportTo: texts(raw, 'exportTo'),

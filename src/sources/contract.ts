@@ -82,6 +82,11 @@ export interface ServiceKind {
   readonly protocol: Protocol;
   /** Whether the mesh knows such services by itself under that host: they keep it, be it under the cluster's own domain, and are not sent to Istio. */
   readonly native?: boolean;
+  /**
+   * Whether they may be our own ones that come back, since they are what istiod has from everybody: they give way to services of other registries with their
+   * host, and those of Istio's namespace that is ours are left out.
+   */
+  readonly echoes?: boolean;
   /** Whether they are no services, but what runs at an address: pods. Instances of other services at these addresses take on what they say. */
   readonly workloads?: boolean;
 }
@@ -100,6 +105,8 @@ export interface Adapter<Fields extends z.ZodRawShape = z.ZodRawShape> {
   readonly guarded: boolean;
   /** Whether its sources read service by service, and leave out those that {@link SourceContext.mayServe} does not name. */
   readonly selective?: true;
+  /** Whether what is sent to Istio waits for its registries at the first start, unless the configuration says otherwise; it does, unless given. */
+  readonly required?: false;
   /** Without a proof of life for this long, in ms, a source is stale. */
   readonly staleAfter: number;
   /** How it is written to, where it can be. */

@@ -1,6 +1,7 @@
 import { Client, type ClientDuplexStream, credentials } from '@grpc/grpc-js';
+import { Cluster } from '#proto/xds/cluster.js';
 import { DiscoveryRequest, DiscoveryResponse, type Node } from '#proto/xds/discovery.js';
-import { Cluster, ClusterLoadAssignment } from '#proto/xds/endpoint.js';
+import { ClusterLoadAssignment } from '#proto/xds/endpoint.js';
 import { until } from '#test/servers/probes.js';
 
 const clusterUrl = 'type.googleapis.com/envoy.config.cluster.v3.Cluster';
@@ -20,6 +21,8 @@ export interface SidecarEndpoint {
   readonly weight: number;
   /** `region/zone/subzone`, without empty ends. */
   readonly locality: string;
+  /** The canonical revision in what istiod says of the workload. */
+  readonly version: string | undefined;
 }
 
 /** An xDS client of istiod that asks for what a sidecar asks for: clusters, and the endpoints of each. */
@@ -30,6 +33,8 @@ export class Sidecar {
   #asked: readonly string[] = [];
   /** How many responses have come. */
   responses = 0;
+  /** Called after each response. */
+  changed: () => void = () => undefined;
 
   /** @param address istiod's plaintext gRPC address */
   constructor(address: string) {
@@ -51,6 +56,11 @@ export class Sidecar {
 
   addresses(host: string, port: number): string[] | undefined {
     return this.endpoints(host, port)?.map(({ address }) => address);
+  }
+
+  /** The versions of a host's endpoints, in their order. */
+  versions(host: string, port: number): (string | undefined)[] | undefined {
+    return this.endpoints(host, port)?.map(({ version }) => version);
   }
 
   /** How many clusters have endpoint sets. */
@@ -95,6 +105,7 @@ export class Sidecar {
       this.#endpoints.set(assignment.clusterName, endpointsOf(assignment));
     }
     this.#ask(endpointUrl, this.#asked, response);
+    this.changed();
   }
 
   #ask(typeUrl: string, resourceNames: readonly string[], answered: DiscoveryResponse | undefined): void {
@@ -112,12 +123,14 @@ export class Sidecar {
 function endpointsOf({ endpoints }: ClusterLoadAssignment): SidecarEndpoint[] {
   return endpoints
     .flatMap(({ locality, lbEndpoints }) =>
-      lbEndpoints.map(({ endpoint, loadBalancingWeight }) => {
+      lbEndpoints.map(({ endpoint, loadBalancingWeight, metadata }) => {
+        const workload: unknown = metadata?.filterMetadata.istio?.workload;
         const socket = endpoint?.address?.socketAddress;
         const parts = [locality?.region, locality?.zone, locality?.subZone];
         return {
           address: `${socket?.address}:${socket?.portValue}`,
           weight: loadBalancingWeight?.value ?? 0,
+          version: typeof workload === 'string' ? workload.split(';')[3] : undefined,
           locality: parts.filter((part) => part !== undefined && part !== '').join('/'),
         };
       }),

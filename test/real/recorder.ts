@@ -95,7 +95,7 @@ export function run(source: Source, out = new Recorder()): Running {
   })();
   return {
     out,
-    until: (what, condition, timeoutMs = 20_000) =>
+    until: (what, condition, timeoutMs = 60_000) =>
       until(what, () => condition(out), timeoutMs, 10).catch((error: Error) => {
         throw new Error(`${error.message}; states ${out.states.map(({ kind }) => kind).join(' ')} ${out.reason}`);
       }),

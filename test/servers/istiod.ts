@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { installed } from '#test/servers/cache.js';
+import type { Certificates } from '#test/servers/certificates.js';
 import { emptyKubernetes } from '#test/servers/kubernetes.js';
 import { freePort } from '#test/servers/ports.js';
 import { httpOk } from '#test/servers/probes.js';
@@ -22,6 +23,10 @@ export interface IstiodOptions {
   readonly kubeconfig?: string;
   /** Environment over the module's own, for example `PILOT_DEBOUNCE_AFTER`. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Certificate, key and authority of a second gRPC address that speaks TLS; it asks for a token or a client certificate. */
+  readonly secure?: Pick<Certificates, 'cert' | 'key' | 'ca'>;
+  /** Registries of services beside config sources, such as `Kubernetes`. */
+  readonly registries?: string;
   /** Mesh configuration over the module's own. */
   readonly meshConfig?: Readonly<Record<string, unknown>>;
 }
@@ -53,13 +58,16 @@ export class Istiod extends Server {
   readonly url: string;
   /** Where proxies connect, in plaintext: `127.0.0.1:port`. */
   readonly xdsAddress: string;
+  /** The same with TLS, if there is one. */
+  readonly secureAddress: string;
 
   /** @param kubernetes kubeconfig */
   constructor(ports: IstiodPorts, kubernetes: string, options: IstiodOptions) {
-    const { configSources = [], env = {}, meshConfig = {} } = options;
+    const { configSources = [], env = {}, meshConfig = {}, secure, registries = '' } = options;
     const folder = serverFolder('istiod');
     const url = `http://127.0.0.1:${ports.http}`;
     const xdsAddress = `127.0.0.1:${ports.xds}`;
+    const secureAddress = secure === undefined ? '' : `127.0.0.1:${ports.secure}`;
     const sources = [...configSources, 'k8s://'].map((source) =>
       typeof source === 'string' ? { address: source } : source,
     );
@@ -67,7 +75,7 @@ export class Istiod extends Server {
     writeFileSync(join(folder, 'mesh.yaml'), JSON.stringify({ ...MESH_CONFIG, configSources: sources, ...meshConfig }));
     writeFileSync(join(folder, 'kubeconfig.yaml'), kubernetes);
     const flags = {
-      registries: '',
+      registries,
       meshConfig: 'mesh.yaml',
       networksConfig: '/dev/null',
       kubeconfig: 'kubeconfig.yaml',
@@ -76,7 +84,8 @@ export class Istiod extends Server {
       httpAddr: `127.0.0.1:${ports.http}`,
       httpsAddr: '',
       grpcAddr: xdsAddress,
-      secureGRPCAddr: '',
+      secureGRPCAddr: secureAddress,
+      ...(secure && { tlsCertFile: secure.cert, tlsKeyFile: secure.key, caCertFile: secure.ca }),
       monitoringAddr: `127.0.0.1:${ports.monitoring}`,
       ctrlz_address: '127.0.0.1',
       ctrlz_port: ports.control,
@@ -91,6 +100,7 @@ export class Istiod extends Server {
     });
     this.url = url;
     this.xdsAddress = xdsAddress;
+    this.secureAddress = secureAddress;
   }
 
   /** Every Istio resource that istiod holds. */
@@ -128,6 +138,7 @@ export class Istiod extends Server {
 interface IstiodPorts {
   readonly http: number;
   readonly xds: number;
+  readonly secure: number;
   readonly monitoring: number;
   readonly control: number;
 }
@@ -137,6 +148,7 @@ export async function startIstiod(options: IstiodOptions = {}): Promise<Istiod> 
   const ports = {
     http: await freePort(),
     xds: await freePort(),
+    secure: await freePort(),
     monitoring: await freePort(),
     control: await freePort(),
   };

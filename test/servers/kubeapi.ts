@@ -2,9 +2,10 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Agent, request } from 'undici';
+import { parseAllDocuments } from 'yaml';
 import { installed } from '#test/servers/cache.js';
 import { freePort } from '#test/servers/ports.js';
-import { httpOk } from '#test/servers/probes.js';
+import { httpOk, until } from '#test/servers/probes.js';
 import { Server, serverFolder, subfolder } from '#test/servers/process.js';
 
 /** What a client says in the API server's words: who it is, and the token that proves it. */
@@ -121,10 +122,27 @@ export class KubeApi extends Server {
     return JSON.parse(answer.text);
   }
 
-  /** The token of a service account, as its pods get it; good for an hour. */
-  async accountToken(namespace: string, account: string): Promise<string> {
+  /** Makes the kinds of Istio that end in a text known, as the CRDs of its release do. */
+  async installIstio(kinds = ''): Promise<void> {
+    const text = readFileSync(join(installed('istio-crds'), 'crds.yaml'), 'utf8');
+    for (const document of parseAllDocuments(text)) {
+      const crd = document.toJS() as {
+        spec: { group: string; versions: { name: string }[]; names: { kind: string; plural: string } };
+      };
+      const { group, names } = crd.spec;
+      if (!names.kind.endsWith(kinds)) continue;
+      await this.create('/apis/apiextensions.k8s.io/v1/customresourcedefinitions', crd);
+      const path = `/apis/${group}/${crd.spec.versions[0]?.name}/${names.plural}`;
+      await until(`${names.kind} served`, async () => (await this.#ask('GET', path)).ok);
+    }
+  }
+
+  /** The token of a service account, as its pods get it; good for an hour. @param audience the API server itself unless given */
+  async accountToken(namespace: string, account: string, audience?: string): Promise<string> {
     const path = `/api/v1/namespaces/${namespace}/serviceaccounts/${account}/token`;
-    const made = (await this.create(path, { spec: { expirationSeconds: 3_600 } })) as { status: { token: string } };
+    const made = (await this.create(path, {
+      spec: { expirationSeconds: 3_600, ...(audience === undefined ? {} : { audiences: [audience] }) },
+    })) as { status: { token: string } };
     return made.status.token;
   }
 

@@ -8,6 +8,7 @@ const kinds = {
   Service: '/api/v1/namespaces/NAMESPACE/services',
   Pod: '/api/v1/namespaces/NAMESPACE/pods',
   EndpointSlice: '/apis/discovery.k8s.io/v1/namespaces/NAMESPACE/endpointslices',
+  PeerAuthentication: '/apis/security.istio.io/v1/namespaces/NAMESPACE/peerauthentications',
 } as const;
 
 export type WrittenKind = keyof typeof kinds;
@@ -40,7 +41,7 @@ export class KubeWriter {
 
   /** @param part `status`, for what only a status says */
   async apply(kind: WrittenKind, namespace: string, name: string, object: object, part?: 'status'): Promise<void> {
-    const apiVersion = kind === 'EndpointSlice' ? 'discovery.k8s.io/v1' : 'v1';
+    const apiVersion = /^\/apis?\/(.*?)\/(namespaces|nodes)/.exec(kinds[kind])?.[1];
     const { metadata = {}, ...rest } = object as { metadata?: object };
     const body = { apiVersion, kind, metadata: { ...metadata, name }, ...rest };
     const path = `${this.#path(kind, namespace, name)}${part === undefined ? '' : `/${part}`}`;

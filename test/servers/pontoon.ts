@@ -15,6 +15,8 @@ export interface PontoonConfig {
   readonly registries: readonly object[];
   readonly istio?: object;
   readonly policies?: readonly object[];
+  readonly publications?: readonly object[];
+  readonly networks?: object;
   readonly guards?: object;
   readonly state?: object;
   readonly coordination?: object;

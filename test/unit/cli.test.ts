@@ -22,7 +22,7 @@ function pontoon(...args: string[]): Promise<Outcome> {
 }
 
 describe('the command line', function () {
-  this.timeout(20_000);
+  this.timeout(60_000);
 
   it('says its version and its commands', async () => {
     const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };

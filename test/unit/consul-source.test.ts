@@ -44,8 +44,7 @@ class FakeConsul {
 
   /** Ends all waits, as if their time were up. */
   wake(): void {
-    for (const answer of this.#waiting) answer();
-    this.#waiting.clear();
+    for (const end of [...this.#waiting]) end();
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
@@ -57,8 +56,20 @@ class FakeConsul {
       response.end(JSON.stringify(this.#body(url.pathname)));
     };
     if (wrong !== undefined) wrong(request, response);
-    else if (Number(url.searchParams.get('index') ?? 0) === this.index) this.#waiting.add(answer);
+    else if (Number(url.searchParams.get('index') ?? 0) === this.index)
+      this.#wait(answer, Number.parseInt(url.searchParams.get('wait') ?? '', 10));
     else answer();
+  }
+
+  /** Answers when something changes, or when the time of the question is up, as an agent does. */
+  #wait(answer: () => void, ms: number): void {
+    const end = () => {
+      clearTimeout(timer);
+      this.#waiting.delete(end);
+      answer();
+    };
+    const timer = setTimeout(end, ms).unref();
+    this.#waiting.add(end);
   }
 
   #body(path: string): unknown {
@@ -117,8 +128,7 @@ describe('Consul: source, against a fake agent', () => {
   };
 
   for (const [what, fault] of Object.entries(faults)) {
-    it(`keeps all services when the list is ${what}, and recovers`, async function () {
-      this.timeout(20_000);
+    it(`keeps all services when the list is ${what}, and recovers`, async () => {
       const { server, url } = await fake(two);
       const { out, until } = start([url]);
       await until('live', () => out.services.size === 2);
@@ -134,8 +144,7 @@ describe('Consul: source, against a fake agent', () => {
       expect(out.fewest).to.equal(2);
     });
 
-    it(`keeps a service when its answer is ${what}, shows that, and recovers`, async function () {
-      this.timeout(20_000);
+    it(`keeps a service when its answer is ${what}, shows that, and recovers`, async () => {
       const { server, url } = await fake(two);
       const { out, until } = start([url]);
       await until('live', () => out.services.size === 2);
@@ -177,8 +186,7 @@ describe('Consul: source, against a fake agent', () => {
     expect(out.named('web')).to.not.equal(undefined);
   });
 
-  it('asks another agent before services go, and believes only both', async function () {
-    this.timeout(20_000);
+  it('asks another agent before services go, and believes only both', async () => {
     const [first, second] = [await fake(two), await fake(two)];
     const { out, until } = start([first.url, second.url]);
     await until('live', () => out.services.size === 2);
@@ -260,8 +268,7 @@ describe('Consul: source, against a fake agent', () => {
     expect(silent.out.now).to.equal('connecting');
   });
 
-  it('leaves a server alone for as long as it asks', async function () {
-    this.timeout(20_000);
+  it('leaves a server alone for as long as it asks', async () => {
     const { server, url } = await fake(two);
     const { out, until } = start([url]);
     await until('live', () => out.services.size === 2);
@@ -305,8 +312,7 @@ describe('Consul: source, against a fake agent', () => {
     expect(out.unreadables.size).to.equal(1);
   });
 
-  it('says why it is not complete while its first questions about services are refused, and goes on', async function () {
-    this.timeout(20_000);
+  it('says why it is not complete while its first questions about services are refused, and goes on', async () => {
     const { server, url } = await fake(two);
     server.wrong.set('/v1/health/service', (_, response) => response.writeHead(429).end('too many requests'));
     const { out, until } = start([url]);
@@ -318,8 +324,7 @@ describe('Consul: source, against a fake agent', () => {
     expect(out.unreadables.size).to.equal(0);
   });
 
-  it('with stale answers reads what a signal tells by the leader, and not from a server that lags', async function () {
-    this.timeout(20_000);
+  it('with stale answers reads what a signal tells by the leader, and not from a server that lags', async () => {
     const names = Array.from({ length: 20 }, (_, index) => `s${index}`);
     const many = (id: string) => Object.fromEntries(names.map((name) => [name, [id]]));
     const { server, url } = await fake(many('first'));
@@ -351,8 +356,7 @@ describe('Consul: source, against a fake agent', () => {
     await until('asked what changed', () => marked() > 1, 8_000);
   });
 
-  it('gives up a reading of all services as soon as no server answers, and begins again without a rush', async function () {
-    this.timeout(20_000);
+  it('gives up a reading of all services as soon as no server answers, and begins again without a rush', async () => {
     const { server, url } = await fake(
       Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`s${index}`, ['i']])),
     );
@@ -407,8 +411,7 @@ describe('Consul: source, against a fake agent', () => {
       expect(asked()).to.be.at.most(4);
     });
 
-  it('knocks seldom while no agent is there', async function () {
-    this.timeout(20_000);
+  it('knocks seldom while no agent is there', async () => {
     const { server, url } = await fake(
       Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`s${index}`, ['i']])),
     );

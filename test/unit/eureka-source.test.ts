@@ -259,6 +259,24 @@ describe('Eureka: source, against a fake server', () => {
     expect(out.causes.at(-1)).to.equal('full fetch');
   });
 
+  it('reads everything ever more seldom while a delta contradicts it, and at once when there is another one', async () => {
+    const { server, url } = await fake(two);
+    // What a server says for minutes whose cache took the delta amid changes.
+    server.delta = answer({}, { A: two.A as Lease[] });
+    const { out, until } = start([url]);
+    await until('live', () => out.services.size === 2);
+    await until('forty answers', () => out.lives >= 40);
+    const full = () => server.requests.filter((path) => path === '/eureka/apps').length;
+    expect(full()).to.be.within(3, 10);
+    const three: Leases = { ...two, C: [{ id: 'c1' }] };
+    server.holds(three);
+    server.delta = answer({}, three);
+    await until('the full answer', () => out.services.size === 3);
+    const before = full();
+    server.delta = answer({}, { ...three, D: [{ id: 'd1' }] });
+    await until('another full answer', () => full() > before);
+  });
+
   it('gives nothing when nothing changed, and a proof of life for each answer', async () => {
     const { server, url } = await fake(two);
     const { out, until } = start([url]);

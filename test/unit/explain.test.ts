@@ -13,7 +13,7 @@ import { type Pontoon, startPontoon } from '../../src/main.js';
 const cli = fileURLToPath(new URL('../../src/cli/pontoon.js', import.meta.url));
 
 describe('explain', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   const folder = mkdtempSync(join(tmpdir(), 'pontoon-explain-'));
   let pontoon: Pontoon;
 

@@ -173,7 +173,7 @@ describe('guards', () => {
   });
 
   it('what is lost late in a hold is held as long as what was lost first', async function () {
-    this.timeout(20_000);
+    this.timeout(60_000);
     const { catalog, view } = guarded({ registry: { ...settings.registry, hold: 3_000 } });
     list(view, service('a', instances(20)));
     list(view, service('a', instances(12)));
@@ -230,7 +230,7 @@ describe('guards', () => {
   });
 
   it('ends in time, and what has gone is gone then', async function () {
-    this.timeout(20_000);
+    this.timeout(60_000);
     const { catalog, view, events } = guarded({ registry: { ...settings.registry, hold: 300 } });
     list(view, service('a', instances(20)));
     list(view);

@@ -189,6 +189,6 @@ describe('encoding', () => {
   it('answers both type URLs', () => {
     expect(typeOfUrl('networking.istio.io/v1/ServiceEntry')).to.equal('ServiceEntry');
     expect(typeOfUrl('networking.istio.io/v1alpha3/ServiceEntry')).to.equal('ServiceEntry');
-    expect(typeOfUrl('networking.istio.io/v1/Gateway')).to.equal(undefined);
+    expect(typeOfUrl('networking.istio.io/v1/DestinationRule')).to.equal(undefined);
   });
 });

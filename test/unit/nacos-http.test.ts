@@ -14,7 +14,7 @@ interface Host {
 }
 
 describe('Nacos 1 over HTTP (fake server: 1.x is not to be had)', function () {
-  this.timeout(20_000);
+  this.timeout(60_000);
   let server: Server;
   let recorder: NacosRun;
   /** Instances by cluster by service. */

@@ -64,7 +64,7 @@ describe('pods among the instances', () => {
       expect(joined?.labels).to.deep.equal({ 'security.istio.io/tlsMode': 'istio' });
       expect(plain?.identity).to.equal(undefined);
       expect(plain?.labels).to.deep.equal({});
-      const [entry] = projection.resources('orders.mesh');
+      const [entry] = projection.entries('orders.mesh');
       expect(entry?.body.subjectAltNames).to.deep.equal(['spiffe://cluster.local/ns/shop/sa/orders']);
       expect(istioYaml(projection.resources())).to.include('- spiffe://cluster.local/ns/shop/sa/orders\n');
       catalog.close();

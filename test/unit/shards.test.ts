@@ -91,7 +91,7 @@ const policies = [
 const templates = ['', '{{ service.name }}.mesh', '{{ service.name }}.{{ service.group }}.mesh', 'preset:name'];
 
 describe('shards over several Pontoons', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   it('divides hosts as listeners do', () => {
     for (const of of [1, 2, 16, 64, 256]) {
       expect(shardOf('orders.eureka', of)).to.equal(bucketOf('orders.eureka') % of);

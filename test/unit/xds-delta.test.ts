@@ -165,7 +165,7 @@ describe('xDS delta stream', () => {
 
   it('answers types that it makes none of with nothing, once', () => {
     const { request, responses, stream } = harness();
-    request({ typeUrl: 'networking.istio.io/v1/Gateway' });
+    request({ typeUrl: 'networking.istio.io/v1/DestinationRule' });
     stream.push();
     expect(responses).to.have.length(1);
     expect(responses[0]?.resources).to.deep.equal([]);

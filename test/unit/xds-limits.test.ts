@@ -20,7 +20,7 @@ const entries = 'networking.istio.io/v1/ServiceEntry';
 const path = '/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources';
 
 describe('xDS limits', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   const catalog = new Catalog({ namespace: 'pontoon', exportTo: ['*'], grace: 10_000 }, new VipAllocator([]));
   const view: RegistryView = catalog.add(new RegistryPolicy({ name: 'r', type: 'test', kinds: plainKinds }));
   const projection = new Projection(catalog);

@@ -19,7 +19,7 @@ const log = pino({ level: 'silent' });
 const istiod = 'spiffe://cluster.local/ns/istio-system/sa/istiod-a';
 
 describe('xDS over TLS', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   const folder = mkdtempSync(join(tmpdir(), 'pontoon-tls-'));
   const server = makeCertificates(folder);
   const clients: Client[] = [];
@@ -190,5 +190,17 @@ describe('client identities', () => {
     expect(who(['spiffe://cluster.local/**'], `URI:${istiod}`)).to.deep.equal({ name: istiod });
     expect(who([], 'DNS:any')).to.deep.equal({ name: 'any' });
     expect(who(['a.*'], '')).to.deep.equal({ refused: 'not allowed' });
+    for (const [allow, name, isAllowed] of [
+      ['*.mesh.example', 'a.mesh.example', true],
+      ['*.mesh.example', 'a.b.mesh.example', false],
+      ['**.mesh.example', 'a.b.mesh.example', true],
+      ['*', 'a.b', false],
+      ['a*.mesh', 'ab.mesh', true],
+      ['!evil.mesh', 'good.mesh', false],
+      ['a.mesh', 'a-mesh', false],
+    ] as const)
+      expect(who([allow], `DNS:${name}`), `${allow}: ${name}`).to.deep.equal(
+        isAllowed ? { name } : { refused: 'not allowed' },
+      );
   });
 });

@@ -7,7 +7,7 @@ import type { Connection } from '#sinks/xds/stream.js';
 import { compatibility } from '#sinks/xds/workarounds.js';
 
 const entries = 'networking.istio.io/v1/ServiceEntry';
-const gateways = 'networking.istio.io/v1/Gateway';
+const rules = 'networking.istio.io/v1/DestinationRule';
 
 const mesh = { host: 'h', name: 'h', namespace: 'n', registries: [], location: 'internal' } as const;
 
@@ -58,10 +58,10 @@ describe('xDS stream', () => {
 
   it('answers types that it makes none of with an empty set, once', () => {
     const { request, responses, stream } = harness();
-    request(gateways);
+    request(rules);
     expect(responses).to.have.length(1);
     expect(responses[0]?.resources).to.deep.equal([]);
-    request(gateways, responses[0]?.nonce);
+    request(rules, responses[0]?.nonce);
     stream.push();
     expect(responses).to.have.length(1);
   });
@@ -107,8 +107,8 @@ describe('xDS stream', () => {
   it('withholds its answer until the set is complete; other types are answered', () => {
     const { request, responses, set, stream, contents } = harness(false);
     request(entries);
-    request(gateways);
-    expect(responses.map(({ typeUrl }) => typeUrl)).to.deep.equal([gateways]);
+    request(rules);
+    expect(responses.map(({ typeUrl }) => typeUrl)).to.deep.equal([rules]);
     set.own.ready = true;
     stream.push();
     expect(contents()).to.deep.equal(['a=1', 'b=2']);
@@ -215,7 +215,7 @@ describe('the version of a client', () => {
     expect(of('65536.65536.65536', entries).version).to.equal('1.24 or later');
     expect(of('', 'networking.istio.io/v1alpha3/ServiceEntry').version).to.equal('before 1.24');
     expect(of('', entries, 'extensions.istio.io/v1alpha1/TrafficExtension').version).to.equal('1.30 or later');
-    expect(of('', gateways).version).to.equal('');
+    expect(of('', rules).version).to.equal('');
   });
 
   it('says what is done for it; what is unknown counts as old', () => {
@@ -227,6 +227,6 @@ describe('the version of a client', () => {
       'v1alpha3 type URL',
       ...ofOld,
     ]);
-    expect(of('', gateways).workarounds).to.deep.equal([]);
+    expect(of('', rules).workarounds).to.deep.equal([]);
   });
 });

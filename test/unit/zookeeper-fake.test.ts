@@ -43,7 +43,7 @@ function refusal(request: Buffer, error: number): Buffer {
 }
 
 describe('ZooKeeper source with a fake server', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
   const answers: [string, (request: Buffer) => Buffer][] = [
     ['an error code that nobody knows', (request) => refusal(request, -9999)],
     ['an answer to another request', (request) => refusal(Buffer.alloc(request.length, 1), 0)],

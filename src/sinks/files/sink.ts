@@ -4,6 +4,7 @@ import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import type { Names } from '#dns/names.js';
 import type { Projection } from '#istio/projection.js';
+import { type IstioResource, resourceId } from '#istio/resource.js';
 import { reasonOf } from '#model/reason.js';
 import type { ResourceFilter, Sink } from '../contract.js';
 import { TakenHosts } from '../taken.js';
@@ -145,9 +146,9 @@ export class FilesSink implements Sink {
       this.#paths.delete(host);
       this.#hosts.delete(before);
     }
-    const [name] = this.#taken.names(host) ?? [];
-    if (name === undefined) return;
-    const path = pathOf(name.slice(0, name.indexOf('/')), host);
+    const [first] = this.#taken.of(host)?.values() ?? [];
+    if (first === undefined) return;
+    const path = pathOf(first.name.slice(0, first.name.indexOf('/')), host);
     this.#paths.set(host, path);
     this.#hosts.set(path, host);
     this.#dirty.add(path);
@@ -236,11 +237,11 @@ export class FilesSink implements Sink {
 
   #text(path: string): string | undefined {
     const host = this.#hosts.get(path);
-    const taken = host === undefined ? undefined : this.#taken.names(host);
+    const taken = host === undefined ? undefined : this.#taken.of(host);
     if (taken === undefined) return undefined;
-    return fileText(
-      this.#projection.resources(host).filter(({ namespace, name }) => taken.has(`${namespace}/${name}`)),
-    );
+    const isTaken = ({ type, namespace, name }: IstioResource): boolean =>
+      taken.has(resourceId({ type, name: `${namespace}/${name}` }));
+    return fileText(this.#projection.resources(host).filter(isTaken));
   }
 
   /** @returns whether anything was done @throws Foreign if a file of others is there; Error if it cannot be done */

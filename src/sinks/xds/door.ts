@@ -131,6 +131,11 @@ export class XdsDoor {
     this.#pace.changed();
   }
 
+  /** What was not shown may be shown now. */
+  look(): void {
+    this.#pace.changed();
+  }
+
   /** The set has changed. @param observedAt as in {@link Cause} */
   changed(names: ChangedNames, registry: string, observedAt: number): void {
     if (this.#streams.size === 0) return;

@@ -4,6 +4,7 @@ import { EventEmitter } from 'eventemitter3';
 import type { Logger } from 'pino';
 import { hostPortText } from '#config/fields.js';
 import type { Projection, ProjectionChange } from '#istio/projection.js';
+import type { EncodedResource, ResourceType } from '#istio/resource.js';
 import type { ResourceFilter, Sink } from '#sinks/contract.js';
 import { type CertificateStatus, ListenerCertificates, type TlsFiles } from './certificates.js';
 import { type DoorLimits, type Refused, XdsDoor } from './door.js';
@@ -23,6 +24,8 @@ export interface XdsListenerOptions {
   readonly log: Logger;
   /** Which resources it serves; all, unless given. */
   readonly filter?: ResourceFilter;
+  /** Whether all is known of a type; of all, unless given. Of the others nothing is answered: see {@link XdsListener.look}. */
+  readonly mayShow?: (type: ResourceType) => boolean;
   readonly limits?: Partial<DoorLimits>;
 }
 
@@ -69,9 +72,9 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> implements Sink 
   /** @throws Error if the certificate cannot be used */
   constructor(projection: Projection, options: XdsListenerOptions) {
     super();
-    const { tls, log, shards = 1, filter } = options;
+    const { tls, log, shards = 1, filter, mayShow } = options;
     this.#options = options;
-    this.#sets = new ShardedSets(shards, filter);
+    this.#sets = new ShardedSets(shards, filter, mayShow);
     try {
       this.#certificates = tls === undefined ? undefined : new ListenerCertificates(tls, log);
     } catch (error) {
@@ -106,6 +109,11 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> implements Sink 
     for (const shard of shards) this.#doors.get(shard)?.ready();
   }
 
+  /** Of a type all is known now. */
+  known(): void {
+    for (const door of this.#doors.values()) door.look();
+  }
+
   /** Ends the streams of these shards and closes their ports, all unless given. */
   async close(shards?: Iterable<number>): Promise<void> {
     if (shards === undefined) this.#certificates?.close();
@@ -115,6 +123,13 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> implements Sink 
       return door?.close();
     });
     await Promise.all(closing);
+  }
+
+  /** What its filter says of these resources may be something else now. */
+  look(resources: readonly EncodedResource[]): void {
+    const now = performance.now();
+    for (const [shard, names] of this.#sets.apply({ set: resources, removed: [] }))
+      this.#doors.get(shard)?.changed(names, resources[0]?.mesh.registries[0] ?? '', now);
   }
 
   clients(): ClientState[] {

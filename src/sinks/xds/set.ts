@@ -53,6 +53,16 @@ export class ResourceSet {
    */
   ready = false;
   readonly #types = new Map<ResourceType, TypeSet>();
+  readonly #mayShow: (type: ResourceType) => boolean;
+
+  /** @param mayShow whether all is known of a type, so that it may be shown once the set is ready */
+  constructor(mayShow: (type: ResourceType) => boolean = () => true) {
+    this.#mayShow = mayShow;
+  }
+
+  isShown(type: ResourceType): boolean {
+    return this.ready && this.#mayShow(type);
+  }
 
   /** Resources of all types. */
   get size(): number {
@@ -94,10 +104,15 @@ export class ShardedSets {
 
   /**
    * @param shards a power of two, at most 256
-   * @param filter what may be seen; what it takes no longer is removed with the resource's next change
+   * @param filter what may be seen; what it says is asked for with each change that names a resource
+   * @param mayShow as of {@link ResourceSet}
    */
-  constructor(shards: number, filter: (resource: EncodedResource) => boolean = () => true) {
-    this.sets = Array.from({ length: shards }, () => new ResourceSet());
+  constructor(
+    shards: number,
+    filter: (resource: EncodedResource) => boolean = () => true,
+    mayShow?: (type: ResourceType) => boolean,
+  ) {
+    this.sets = Array.from({ length: shards }, () => new ResourceSet(mayShow));
     this.#filter = filter;
   }
 

@@ -168,8 +168,9 @@ export abstract class XdsStream<Kept extends Subscription = Subscription, Asked 
   push(): void {
     for (const subscription of this.subscriptions.values()) {
       if (this.#busy) break;
-      const isOurs = subscription.type !== undefined;
-      if (isOurs && !this.set.ready) continue;
+      const { type } = subscription;
+      const isOurs = type !== undefined;
+      if (isOurs && !this.set.isShown(type)) continue;
       const composed = this.compose(subscription);
       const changes = new Map(this.#pending);
       // What is sent now, or was taken back before it was sent, waits no more.

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { Catalog } from '#catalog/catalog.js';
 import type { RegistryView } from '#catalog/view.js';
@@ -66,6 +67,18 @@ export class Bridge {
         throw new Error(`${error.message}; it is ${this.addresses(name).join(' ')}`);
       },
     );
+  }
+
+  /** Tries until it works, as the engine does. @throws the last error */
+  async succeeds<T>(work: () => Promise<T>, timeoutMs = 30_000): Promise<T> {
+    const end = performance.now() + timeoutMs;
+    for (;;)
+      try {
+        return await work();
+      } catch (error) {
+        if (performance.now() > end) throw error;
+        await sleep(200);
+      }
   }
 
   /** Waits until nothing has changed for a while. */

@@ -34,6 +34,7 @@ export function contract(registry: RegistryUnderTest): void {
     };
     /** Reads the server through the wire. */
     const keys = () => registry.keys(wire?.port ?? 0);
+    const tier = registry.shown?.('tier') ?? 'tier';
 
     before(async function () {
       await requireServers(this, ...registry.needs);
@@ -61,13 +62,13 @@ export function contract(registry: RegistryUnderTest): void {
     it('follows an instance that is added, changes and goes', async () => {
       await registry.register('follow', at(1));
       await bridge.sees('follow', place(at(1)));
-      expect(bridge.instances('follow')[0]?.metadata).to.include({ tier: 'a' });
+      expect(bridge.instances('follow')[0]?.metadata).to.include({ [tier]: 'a' });
 
       await registry.register('follow', at(2));
       await bridge.sees('follow', place(at(1)), place(at(2)));
 
       await registry.register('follow', at(1, { tier: 'b' }));
-      const tiers = () => bridge.instances('follow').map(({ metadata }) => metadata.tier);
+      const tiers = () => bridge.instances('follow').map(({ metadata }) => metadata[tier]);
       await bridge.until('changed', () => tiers().includes('b'));
       expect(bridge.addresses('follow')).to.have.length(2);
 

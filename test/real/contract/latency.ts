@@ -20,13 +20,14 @@ export async function latencies(
 ): Promise<Latencies> {
   const service = 'latency';
   const marked = (mark: string) => registry.register(service, { ...instance, metadata: { mark } });
+  const shown = registry.shown?.('mark') ?? 'mark';
   const seen = { client: new Map<string, number>(), catalog: new Map<string, number>() };
   const note = (where: Map<string, number>, mark: string | undefined) => {
     if (mark !== undefined && !where.has(mark)) where.set(mark, performance.now());
   };
   await marked('first');
   const end = await registry.watch(service, (mark) => note(seen.client, mark));
-  bridge.changed = () => note(seen.catalog, bridge.instances(service)[0]?.metadata.mark);
+  bridge.changed = () => note(seen.catalog, bridge.instances(service)[0]?.metadata[shown]);
   const both = (mark: string) => () => seen.client.has(mark) && seen.catalog.has(mark);
   const results: { client: number; catalog: number }[] = [];
   try {

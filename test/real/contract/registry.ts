@@ -36,6 +36,8 @@ export interface RegistryUnderTest {
   };
   /** The configuration that reads the server at a port of 127.0.0.1, as fast as is sensible for a test. */
   keys(port: number): RegistryKeys;
+  /** Under which key the instance shows what was registered under a key of its metadata; that key unless given. */
+  shown?(key: string): string;
   /** Registers an instance, or registers it anew with other metadata. */
   register(service: string, instance: TestInstance): Promise<void>;
   deregister(service: string, instance: TestInstance): Promise<void>;

@@ -97,6 +97,30 @@ for (const version of versions)
       });
     }
 
+    it('reads metadata that the config centre shows after the instance', async () => {
+      const registrations = new Registrations(nacos());
+      const late = {
+        service: 'late',
+        port: 20880,
+        metadata: {
+          'dubbo.endpoints': '[{"port":20880,"protocol":"dubbo"}]',
+          'dubbo.metadata.revision': 'abc',
+          'dubbo.metadata.storage-type': 'remote',
+        },
+      };
+      await registrations.register(late);
+      const beside = () => [...run.services.values()].find(({ key }) => key.name === 'late');
+      await run.wait('shown as rejected', () => beside()?.rejected.length === 1);
+      expect(beside()?.rejected[0]?.reason).to.include('the config centre has no metadata of late in revision abc');
+      const services = {
+        [`${GREETER}:late:dubbo`]: { name: GREETER, version: 'late', protocol: 'dubbo', path: GREETER },
+      };
+      await governance.publish('late', JSON.stringify({ app: 'late', revision: 'abc', services }), 'abc');
+      // With the next sign of life, which comes every five seconds, and not half a minute later.
+      await run.wait('read', () => seen()['/late']?.[0] === 'dubbo://127.0.0.1:20880', 20_000);
+      await registrations.deregister(late);
+    });
+
     it('follows a provider that is killed and started again', async () => {
       await withProvider({ version: 'k' }, async (provider) => {
         await run.wait('there', () => seen()['/k']?.[0] === `dubbo://${provider.address}`);

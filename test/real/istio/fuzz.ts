@@ -132,7 +132,17 @@ export function fuzzed(seed: number, made: (projection: Projection) => void = ()
   );
   const settings = catalogSettings(config);
   const catalog = new Catalog(settings, new VipAllocator(parseRanges(defaultRanges)));
-  const projection = new Projection(catalog);
+  // All that can be called through gateways of two kinds.
+  const gateways = [{ selector: { istio: 'ingressgateway' } }, { selector: { app: 'edge', 'a.b/c': '' }, bind: '::1' }];
+  const projection = new Projection(catalog, {
+    of: (name) =>
+      (catalog.services.get(name)?.ports ?? []).map(({ number }, index) => ({
+        number,
+        port: 20_000 + index,
+        gateways,
+      })),
+    on: () => undefined,
+  });
   made(projection);
   const [view] = catalog.configure(settings, registryPolicies(config));
   const listing = view?.listing();

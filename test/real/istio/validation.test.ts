@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { pino } from 'pino';
 import type { Projection } from '#istio/projection.js';
-import { ServiceEntry, ServiceEntry_Resolution } from '#proto/istio/networking.js';
+import type { IstioResource, ResourceType } from '#istio/resource.js';
+import { Gateway, ServiceEntry, ServiceEntry_Resolution, VirtualService } from '#proto/istio/networking.js';
 import { XdsListener } from '#sinks/xds/server.js';
 import { gatewayTo } from '#test/e2e/gateway.js';
 import { installed } from '#test/servers/cache.js';
@@ -14,8 +15,8 @@ import { until } from '#test/servers/probes.js';
 import { requireServers } from '#test/servers/require.js';
 import { fuzzed } from './fuzz.js';
 
-/** Istio's verdict on each entry: empty, or what is wrong. */
-function verdicts(entries: readonly ServiceEntry[]): Promise<string[]> {
+/** Istio's verdict on each resource: empty, or what is wrong. */
+function verdicts(resources: readonly IstioResource[]): Promise<string[]> {
   return new Promise((resolve, reject) => {
     const child = spawn(join(installed('istio-validator'), 'istio-validator'), { stdio: ['pipe', 'pipe', 'inherit'] });
     let output = '';
@@ -24,10 +25,17 @@ function verdicts(entries: readonly ServiceEntry[]): Promise<string[]> {
     });
     child.once('error', reject);
     child.once('close', () => resolve(output.split('\n').slice(0, -1)));
-    child.stdin.end(
-      entries.map((entry) => `${Buffer.from(ServiceEntry.encode(entry).finish()).toString('base64')}\n`).join(''),
+    const lines = resources.map(
+      (resource) => `${resource.type} ${resource.name} ${Buffer.from(encoded(resource)).toString('base64')}\n`,
     );
+    child.stdin.end(lines.join(''));
   });
+}
+
+function encoded(resource: IstioResource): Uint8Array {
+  if (resource.type === 'ServiceEntry') return ServiceEntry.encode(resource.body).finish();
+  if (resource.type === 'Gateway') return Gateway.encode(resource.body).finish();
+  return VirtualService.encode(resource.body).finish();
 }
 
 describe('what is sent', function () {
@@ -41,26 +49,37 @@ describe('what is sent', function () {
 
   it("passes Istio's own validation, whatever the registries hold", async () => {
     const resources = projections.flatMap((projection) => projection.resources());
-    const found = await verdicts(resources.map(({ body }) => body));
+    const found = await verdicts(resources);
     expect(found).to.have.length(resources.length);
     const refused = resources.flatMap(({ body }, index) =>
       found[index] === '' ? [] : [`${found[index]}: ${JSON.stringify(body)}`],
     );
     const quarantined = projections.reduce((sum, one) => sum + [...one.rejected().values()].flat().length, 0);
+    const count = (type: ResourceType) => resources.filter((resource) => resource.type === type).length;
     console.log(
-      `      ${resources.length} entries, ${refused.length} refused by Istio; ${quarantined} records quarantined before`,
+      `      ${count('ServiceEntry')} entries, ${count('Gateway')} Gateways, ${count('VirtualService')} VirtualServices, ${refused.length} refused by Istio; ${quarantined} records quarantined before`,
     );
     expect(refused.slice(0, 3)).to.deep.equal([]);
-    expect(resources.length).to.be.greaterThan(500);
+    for (const type of ['ServiceEntry', 'Gateway', 'VirtualService'] as const)
+      expect(count(type)).to.be.greaterThan(500);
   });
 
   it('is refused by Istio where it is not checked, so that the check means something', async () => {
-    const [resource] = projections[0]?.resources() ?? [];
-    const body = resource?.body as ServiceEntry;
-    const broken: ServiceEntry[] = [
-      { ...body, hosts: ['a_b'] },
-      { ...body, ports: [{ name: 'http', number: 0, protocol: 'HTTP', targetPort: 0 }] },
-      { ...body, endpoints: [{ ...(body.endpoints[0] as never as object), address: 'x..y' } as never] },
+    const resources = projections[0]?.resources() ?? [];
+    const first = <Type extends ResourceType>(type: Type) =>
+      resources.find((resource) => resource.type === type) as IstioResource<Type>;
+    const entry = first('ServiceEntry');
+    const { body } = entry;
+    const gateway = first('Gateway');
+    const virtualService = first('VirtualService');
+    const broken: IstioResource[] = [
+      { ...entry, body: { ...body, hosts: ['a_b'] } },
+      { ...entry, body: { ...body, ports: [{ name: 'http', number: 0, protocol: 'HTTP', targetPort: 0 }] } },
+      { ...entry, body: { ...body, endpoints: [{ ...body.endpoints[0], address: 'x..y' } as never] } },
+      { ...gateway, name: 'a.b' },
+      { ...gateway, body: { ...gateway.body, servers: [] } },
+      { ...virtualService, body: { ...virtualService.body, gateways: ['mesh'] } },
+      { ...virtualService, body: { ...virtualService.body, gateways: ['shop/a.b'] } },
     ];
     for (const verdict of await verdicts(broken)) expect(verdict).to.not.equal('');
   });
@@ -81,7 +100,7 @@ describe('what is sent', function () {
           resolution !== ServiceEntry_Resolution.DNS ||
           endpoints.length === 0 ||
           endpoints.some(({ labels }) => labels['istio.io/draining'] === undefined);
-        const bodies = projection.resources().map(({ body }) => body);
+        const bodies = projection.entries().map(({ body }) => body);
         const hosts = new Set(bodies.filter(served).flatMap((body) => body.hosts));
         const stats = async () => await envoy.admin('/stats?filter=update_(rejected|success)|warming_clusters');
         const clusters = async () =>

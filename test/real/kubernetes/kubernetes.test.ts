@@ -32,7 +32,7 @@ describe('Kubernetes, read with the rights of deploy/rbac-registry.yaml', functi
     writer.apply('Service', namespace, name, { metadata: { labels }, spec: { ports: [{ name: 'http', port: 80 }] } });
 
   before(async function () {
-    await requireServers(this, 'etcd', 'kube-apiserver');
+    await requireServers(this, 'etcd', 'kube-apiserver', 'istio-crds');
     const limited: KubeUser = { name: 'limited', token: 'the-token-of-one-namespace' };
     api = await startKubeApi({ users: [limited] });
     writer = new KubeWriter(api.kubeconfig());
@@ -116,6 +116,64 @@ describe('Kubernetes, read with the rights of deploy/rbac-registry.yaml', functi
     const all = open({ kubeconfig: limited });
     await all.until('refused', () => all.status.state === 'failed');
     expect(all.status.error).to.match(/answered 403/);
+  });
+
+  it('keeps the cluster IP of a service, and its annotations for Pontoon', async () => {
+    await writer.apply('Service', 'shop', 'orders', {
+      metadata: {
+        labels: { team: 'shop' },
+        annotations: { 'pontoon.io/publish': 'false', 'example.com/notes': 'long' },
+      },
+      spec: { ports: [{ name: 'http', port: 80 }] },
+    });
+    const bridge = open();
+    await bridge.until('annotated', () => bridge.service('orders')?.metadata['pontoon.io/publish'] === 'false');
+    expect(bridge.service('orders')?.metadata).to.have.all.keys(
+      'team',
+      'pontoon.io/publish',
+      'cluster',
+      'clusterDomain',
+    );
+    expect(bridge.service('orders')?.vips?.join()).to.match(/^10\.96\.\d+\.\d+$/);
+  });
+
+  it('knows at which ports a pod takes mutual TLS only, by the PeerAuthentications above it', async () => {
+    // Without them, and without their kind, it is live all the same.
+    const before = open();
+    await before.until('live', () => before.status.state === 'live');
+    expect(podOf(before, 'orders-0')?.metadata).to.not.include.keys('strict');
+
+    await api.installIstio('PeerAuthentication');
+    const bridge = open();
+    const scoped = open({ namespaces: ['shop'] });
+    const ignoring = open({ mtls: 'ignore' });
+    const policy = (namespace: string, name: string, spec: object) =>
+      writer.apply('PeerAuthentication', namespace, name, { spec });
+    const strict = async (text: string | undefined): Promise<void> => {
+      for (const one of [bridge, scoped])
+        await one.until(`strict at ${text}`, () => {
+          const metadata = podOf(one, 'orders-0')?.metadata;
+          return metadata !== undefined && metadata.strict === text;
+        });
+    };
+    await strict(undefined);
+    await policy('istio-system', 'mesh', { mtls: { mode: 'STRICT' } });
+    await strict('all');
+    await policy('shop', 'namespace', { mtls: { mode: 'PERMISSIVE' } });
+    await strict(undefined);
+    // The label is one that Kubernetes' people do not see among the service's: policies select by it all the same.
+    const selector = { matchLabels: { 'security.istio.io/tlsMode': 'istio' } };
+    await policy('shop', 'orders', {
+      selector,
+      mtls: { mode: 'STRICT' },
+      portLevelMtls: { 8080: { mode: 'DISABLE' } },
+    });
+    await strict('all but 8080');
+    await writer.delete('PeerAuthentication', 'shop', 'orders');
+    await writer.delete('PeerAuthentication', 'shop', 'namespace');
+    await strict('all');
+    await ignoring.until('live', () => ignoring.status.state === 'live');
+    expect(podOf(ignoring, 'orders-0')?.metadata).to.not.include.keys('strict');
   });
 
   it('finds its context, and says which there are', async () => {

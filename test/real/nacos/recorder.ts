@@ -30,7 +30,7 @@ export class NacosRun extends Recorder {
   }
 
   /** Waits until the condition holds. @returns after how many ms @throws Error with the last events */
-  async wait(what: string, condition: (run: NacosRun) => boolean, timeoutMs = 20_000): Promise<number> {
+  async wait(what: string, condition: (run: NacosRun) => boolean, timeoutMs = 60_000): Promise<number> {
     const start = performance.now();
     try {
       await until(what, () => condition(this), timeoutMs, 5);

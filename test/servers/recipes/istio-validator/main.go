@@ -1,5 +1,5 @@
-// Istio's own validation of ServiceEntries, as istiod runs it on what it is sent. Each line of the input is a ServiceEntry in protobuf's wire
-// format as base64; each line of the output is its verdict: empty, or what is wrong with it.
+// Istio's own validation, as istiod runs it on what it is sent. Each line of the input is a kind, a name and a resource of that kind in protobuf's
+// wire format as base64; each line of the output is its verdict: empty, or what is wrong with it.
 package main
 
 import (
@@ -17,18 +17,34 @@ import (
 )
 
 func verdict(line string) error {
-	bytes, err := base64.StdEncoding.DecodeString(line)
+	parts := strings.Split(line, " ")
+	if len(parts) != 3 {
+		return fmt.Errorf("expected kind, name and body, found %d parts", len(parts))
+	}
+	bytes, err := base64.StdEncoding.DecodeString(parts[2])
 	if err != nil {
 		return err
 	}
-	entry := &networking.ServiceEntry{}
-	if err := proto.Unmarshal(bytes, entry); err != nil {
+	meta := config.Meta{Name: parts[1], Namespace: "pontoon"}
+	var spec proto.Message
+	var validate validation.ValidateFunc
+	switch parts[0] {
+	case "ServiceEntry":
+		meta.GroupVersionKind, spec, validate = gvk.ServiceEntry, &networking.ServiceEntry{}, validation.ValidateServiceEntry
+	case "Gateway":
+		meta.GroupVersionKind, spec, validate = gvk.Gateway, &networking.Gateway{}, validation.ValidateGateway
+	case "VirtualService":
+		meta.GroupVersionKind, spec, validate = gvk.VirtualService, &networking.VirtualService{}, validation.ValidateVirtualService
+	default:
+		return fmt.Errorf("unknown kind %q", parts[0])
+	}
+	if err := proto.Unmarshal(bytes, spec); err != nil {
 		return err
 	}
-	_, err = validation.ValidateServiceEntry(config.Config{
-		Meta: config.Meta{GroupVersionKind: gvk.ServiceEntry, Name: "entry", Namespace: "pontoon"},
-		Spec: entry,
-	})
+	if unknown := spec.ProtoReflect().GetUnknown(); len(unknown) > 0 {
+		return fmt.Errorf("%d bytes of unknown fields", len(unknown))
+	}
+	_, err = validate(config.Config{Meta: meta, Spec: spec})
 	return err
 }
 

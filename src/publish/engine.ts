@@ -1,0 +1,482 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import type { Logger } from 'pino';
+import type { ViewChange } from '#catalog/view.js';
+import type { RegistryConfig } from '#config/schema.js';
+import { reasonOf } from '#model/reason.js';
+import type { Rejection, ServiceKey } from '#model/service.js';
+import { Rate } from '#queue/rate.js';
+import { WorkQueue } from '#queue/workqueue.js';
+import { changeText } from './change.js';
+import { type CompareContext, Comparison, type Parties, type Verdict, type WriteRecord } from './compare.js';
+import { type Placed, type PublishedService, placeOf, type Target, type TargetKind } from './contract.js';
+import type { Election } from './election.js';
+import { markOf } from './mark.js';
+import { Pauses } from './pauses.js';
+import { Renewals } from './renewals.js';
+import { RivalWatch } from './rival.js';
+
+/** ms that taking all back may take at the end. */
+const longestLeave = 30_000;
+const leavePoll = 50;
+
+/** Something was registered, changed or withdrawn. */
+export interface WriteEvent {
+  readonly registry: string;
+  readonly service: ServiceKey;
+  /** Of the mesh service. */
+  readonly host: string;
+  readonly publication: string;
+  /** What was done, for people. */
+  readonly text: string;
+  /** Why, for people. */
+  readonly cause: string;
+  /** ms from the registry's event that led to it until it was written; undefined where none did. */
+  readonly took: number | undefined;
+}
+
+/** What an engine needs of the rest. */
+export interface EngineContext extends CompareContext {
+  readonly owner: string;
+  readonly run: string;
+  readonly directory: string | undefined;
+  /** Why a registry cannot be compared now; undefined if its view is complete and current. */
+  readonly unreadable: (registry: string) => string | undefined;
+  /** Whether somebody elects the writer. */
+  readonly isElected: boolean;
+  readonly election: (registry: string, heard: (isLeader: boolean) => void) => Election;
+  readonly told: (event: WriteEvent) => void;
+  readonly log: Logger;
+}
+
+/** How writing into a registry is doing. */
+export interface TargetStatus {
+  readonly registry: string;
+  readonly type: string;
+  /**
+   * `idle`: nothing is published there. `waiting`: the registry is not read yet, or cannot be. `standby`: another replica writes. `renewing`: nobody can be
+   * elected, and leases are renewed. `stopped`: another process writes under the same owner.
+   */
+  readonly state: 'idle' | 'waiting' | 'standby' | 'renewing' | 'writing' | 'failing' | 'stopped';
+  readonly reason: string | undefined;
+  /** Services and instances of this owner that stand there. */
+  readonly services: number;
+  readonly instances: number;
+  /** The instances by the publications that their marks name. */
+  readonly placed: Readonly<Record<string, number>>;
+  /** Services that are still to be compared or written. */
+  readonly pending: number;
+  /** Writes of a service, and those that failed. */
+  readonly written: number;
+  readonly failed: number;
+  /** Instances that the registry did not take, and those at whose place something stands that is not ours. */
+  readonly refused: number;
+  readonly conflicts: number;
+  readonly renewed: number;
+  readonly renewalsFailed: number;
+  /** Requests that write, without renewals. */
+  readonly requests: number;
+  /** ms since 1970; undefined if nothing was written yet. */
+  readonly lastWriteAt: number | undefined;
+}
+
+/** Makes what stands in one registry what the publications want. */
+export class TargetEngine {
+  readonly registry: string;
+  readonly kind: TargetKind;
+  readonly config: RegistryConfig;
+  readonly #context: EngineContext;
+  readonly #log: Logger;
+  readonly #election: Election;
+  readonly #comparison: Comparison;
+  readonly #queue: WorkQueue;
+  readonly #renewals: Renewals;
+  readonly #rate: Rate;
+  #rivals: RivalWatch;
+  readonly #pauses: Pauses;
+  readonly #records = new Map<string, WriteRecord>();
+  readonly #conflicts = new Map<string, readonly Rejection[]>();
+  /** What led to a change, and when the registry told it: monotonic ms. */
+  readonly #causes = new Map<string, { readonly what: string; readonly at: number | undefined }>();
+  /** Services that are being written or renewed. */
+  readonly #busy = new Map<string, Promise<unknown>>();
+  readonly #closing = new AbortController();
+  readonly #counts = { written: 0, failed: 0, renewed: 0, renewalsFailed: 0, requests: 0 };
+  #ending = new AbortController();
+  #before: Promise<void> = Promise.resolve();
+  #target: Target | undefined;
+  #leads = false;
+  #isOpen = false;
+  #lastWriteAt: number | undefined;
+  #error: string | undefined;
+
+  constructor(config: RegistryConfig, kind: TargetKind, context: EngineContext) {
+    const { parallel, rate } = config.writes;
+    this.registry = config.name;
+    this.config = config;
+    this.kind = kind;
+    this.#context = context;
+    this.#log = context.log.child({ registry: config.name });
+    this.#comparison = new Comparison(config.name, kind, context);
+    this.#rate = new Rate(rate);
+    this.#pauses = new Pauses(kind.seenWithin);
+    this.#queue = new WorkQueue((id) => this.#work(id), parallel);
+    this.#renewals = new Renewals((id) => this.#renew(id), parallel);
+    this.#rivals = new RivalWatch(context.owner, context.run, kind.seenWithin);
+    this.#election = context.election(config.name, (isLeader) => {
+      this.#leads = isLeader;
+      this.look();
+    });
+  }
+
+  /** Who writes may have changed, or whether: looks at everything, if this process may write. */
+  look(): void {
+    const isDue = this.#leads && !this.#closing.signal.aborted && this.#isActive();
+    if (!isDue) this.#end();
+    else if (this.#isOpen) this.#all();
+    else this.#begin();
+  }
+
+  #begin(): void {
+    this.#isOpen = true;
+    const ending = new AbortController();
+    this.#ending = ending;
+    this.#before = this.#before.then(() => {
+      if (ending.signal.aborted) return;
+      // What another one did meanwhile, the registry says.
+      this.#records.clear();
+      this.#queue.open();
+      this.#all();
+    });
+  }
+
+  /** An operator has seen to it that no other process writes there. */
+  restart(): void {
+    if (this.#rivals.rival === undefined) return;
+    const { owner, run } = this.#context;
+    this.#rivals = new RivalWatch(owner, run, this.kind.seenWithin);
+    this.#end();
+    this.look();
+  }
+
+  /** Something else is wanted of a service. @param at when a registry told what led to it: monotonic ms */
+  want(id: string, what: string, at: number | undefined): void {
+    if (!this.#isOpen) return;
+    if (!this.#causes.has(id)) this.#causes.set(id, { what, at });
+    this.#queue.add(id);
+  }
+
+  /** The registry's source has read something. */
+  read({ ids }: ViewChange): void {
+    const { claims, ledger, view, isElected, owner } = this.#context;
+    for (const id of ids) {
+      const instances = view(this.registry)?.said.get(id)?.instances ?? [];
+      if (!isElected && this.#isOpen && this.#rivals.look(id, instances)) this.#stop();
+      const isConcerned =
+        this.#records.has(id) ||
+        claims.of(id).length > 0 ||
+        ledger.get(id) !== undefined ||
+        instances.some(({ metadata }) => markOf(metadata)?.owner === owner);
+      if (isConcerned && this.#isOpen) this.#queue.add(id);
+    }
+  }
+
+  status(): TargetStatus {
+    const ours = this.#comparison.ours();
+    const placed: Record<string, number> = {};
+    for (const publication of [...ours.values()].flat()) placed[publication] = (placed[publication] ?? 0) + 1;
+    return {
+      registry: this.registry,
+      type: this.config.type,
+      ...this.#state(),
+      services: ours.size,
+      instances: Object.values(placed).reduce((sum, count) => sum + count, 0),
+      placed,
+      pending: this.#isOpen ? this.#queue.size : 0,
+      ...this.#counts,
+      refused: [...this.#records.values()].reduce((sum, { refused }) => sum + refused.length, 0),
+      conflicts: [...this.#conflicts.values()].flat().length,
+      lastWriteAt: this.#lastWriteAt,
+    };
+  }
+
+  /** What stands of a service, as the registry's source reads it, and what does not, with the reason. */
+  service(id: string): { readonly placed: readonly Placed[]; readonly refused: readonly Rejection[] } {
+    const refused = [...(this.#conflicts.get(id) ?? []), ...(this.#records.get(id)?.refused ?? [])];
+    return { placed: this.#comparison.standing(id).ours, refused };
+  }
+
+  /** Ends all. @param isLeaving whether what was written goes, too */
+  async close(isLeaving: boolean): Promise<void> {
+    if (isLeaving && this.#mayWrite()) await this.#leave();
+    this.#closing.abort();
+    this.#end();
+    await Promise.all([this.#before, this.#renewals.close()]);
+    await this.#target?.close().catch(() => undefined);
+  }
+
+  /** Whether anything there is ours to look after. What only marks say is not: another Pontoon may have our owner's name by mistake. */
+  #isActive(): boolean {
+    const { claims, ledger, orders } = this.#context;
+    if (claims.publications.some(({ config }) => config.to === this.registry)) return true;
+    return orders().registries[this.registry] !== undefined || ledger.ids(this.registry).length > 0;
+  }
+
+  #state(): Pick<TargetStatus, 'state' | 'reason'> {
+    const { unreadable, owner, isComplete } = this.#context;
+    const { error } = this.#election;
+    const { rival } = this.#rivals;
+    if (rival !== undefined) {
+      const what = `another process writes there as "${owner}", too (run ${rival})`;
+      return { state: 'stopped', reason: `${what}: configure coordination, or another state.owner there; then reload` };
+    }
+    if (!this.#isActive()) return { state: 'idle', reason: undefined };
+    if (error !== undefined)
+      return { state: this.#mayRenew() ? 'renewing' : 'standby', reason: `coordination does not answer: ${error}` };
+    if (!this.#leads) return { state: 'standby', reason: 'another replica writes' };
+    const reason = unreadable(this.registry);
+    if (reason !== undefined) return { state: 'waiting', reason };
+    if (this.#error !== undefined) return { state: 'failing', reason: this.#error };
+    return { state: 'writing', reason: isComplete() ? undefined : 'withdraws nothing until all registries are read' };
+  }
+
+  #mayWrite(): boolean {
+    const { error, isLeader } = this.#election;
+    if (!this.#isOpen || !isLeader || error !== undefined || this.#rivals.rival !== undefined) return false;
+    return this.#context.unreadable(this.registry) === undefined;
+  }
+
+  /** While the store of coordination is away, nobody else may have been chosen: the last leader goes on with its leases. */
+  #mayRenew(): boolean {
+    if (this.#rivals.rival !== undefined || this.#closing.signal.aborted) return false;
+    return this.#election.isLeader || (this.#election.error !== undefined && this.#records.size > 0);
+  }
+
+  #end(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#ending.abort();
+    this.#before = this.#before.then(() => this.#queue.close());
+  }
+
+  #stop(): void {
+    this.#renewals.clear();
+    this.#ending.abort();
+    this.#log.error(this.#state(), 'nothing is written into this registry any more');
+  }
+
+  /** Takes all back, or gives up. */
+  async #leave(): Promise<void> {
+    this.#comparison.isLeaving = true;
+    const end = performance.now() + longestLeave;
+    this.#all();
+    const isLeft = (): boolean => [...this.#records.values()].some(({ placed }) => placed.length > 0);
+    while ((this.#queue.size > 0 || isLeft()) && this.#mayWrite() && performance.now() < end) await sleep(leavePoll);
+    if (isLeft()) this.#log.warn('not all that was published could be withdrawn: pontoon withdraw does it later');
+  }
+
+  #all(): void {
+    const { claims, ledger } = this.#context;
+    const prefix = `${encodeURIComponent(this.registry)}/`;
+    for (const id of claims.ids()) if (id.startsWith(prefix)) this.#queue.add(id);
+    for (const id of [...ledger.ids(this.registry), ...this.#comparison.ours().keys(), ...this.#records.keys()])
+      this.#queue.add(id);
+  }
+
+  /** Does not throw. */
+  async #work(id: string): Promise<void> {
+    await this.#busy.get(id);
+    if (!this.#mayWrite()) return;
+    const verdict = this.#comparison.verdict(id, this.#records.get(id));
+    if (verdict.conflicts.length > 0) this.#conflicts.set(id, verdict.conflicts);
+    else this.#conflicts.delete(id);
+    if (verdict.what === 'nothing') this.#forget(id);
+    else if (verdict.what === 'wait') this.#queue.add(id, Math.ceil(verdict.ms));
+    else if (verdict.what === 'keep') this.#keep(id, verdict);
+    else {
+      const writing = this.#write(id, verdict);
+      this.#busy.set(id, writing);
+      await writing;
+      this.#busy.delete(id);
+    }
+  }
+
+  /** Takes over what stands as it is, with its leases. */
+  #keep(id: string, { service, placed, parties }: Extract<Verdict, { what: 'keep' }>): void {
+    const known = this.#records.get(id);
+    const isSame = known !== undefined && isDeepStrictEqual(known.service, service);
+    this.#causes.delete(id);
+    this.#settle(id, parties, {
+      service,
+      placed,
+      refused: isSame ? known.refused : [],
+      unseenUntil: known?.unseenUntil ?? 0,
+      notBefore: 0,
+      tries: 0,
+      state: 'written',
+    });
+  }
+
+  #settle(id: string, parties: Parties, record: WriteRecord): void {
+    this.#records.set(id, record);
+    const { service, placed } = record;
+    this.#note(
+      id,
+      parties,
+      service,
+      placed.map(({ instance }) => placeOf(instance)),
+    );
+    this.#renewals.set(id, placed.length === 0 ? undefined : this.kind.renewEvery?.(service.settings as never));
+  }
+
+  #note(
+    id: string,
+    { publications, hosts }: Parties,
+    { protocol, settings }: PublishedService,
+    places: readonly string[],
+  ) {
+    const entry = { publication: publications[0] ?? '', host: hosts[0] ?? '', protocol, settings, places };
+    if (!isDeepStrictEqual(this.#context.ledger.get(id), entry)) this.#context.ledger.set(id, entry);
+  }
+
+  #forget(id: string): void {
+    this.#records.delete(id);
+    this.#causes.delete(id);
+    this.#renewals.delete(id);
+    this.#context.ledger.delete(id);
+  }
+
+  async #write(id: string, { service, before, tries, parties }: Extract<Verdict, { what: 'write' }>): Promise<void> {
+    const { signal } = this.#ending;
+    // Before it is there: where marks are lost, only this tells it from what registered itself.
+    const places = [...service.instances, ...before.map(({ instance }) => instance)].map(placeOf);
+    this.#note(id, parties, service, [...new Set(places)]);
+    try {
+      this.#target ??= this.#open();
+      const { placed, refused } = await this.#target.write(service, before, signal);
+      const now = performance.now();
+      const pause = refused.length > 0 ? this.#pauses.refused(tries) : this.#pauses.repair(tries);
+      const unseenUntil = now + this.kind.seenWithin;
+      const notBefore = now + pause;
+      this.#settle(id, parties, { service, placed, refused, unseenUntil, notBefore, tries, state: 'written' });
+      this.#succeeded(id, service, before, placed, parties);
+      // What its source reads then is compared.
+      this.#queue.add(id, refused.length > 0 ? pause : this.kind.seenWithin + 1);
+    } catch (error) {
+      const known = this.#records.get(id);
+      this.#records.set(id, {
+        service,
+        placed: unique([...before, ...(known?.placed ?? [])]),
+        refused: known?.refused ?? [],
+        unseenUntil: 0,
+        notBefore: 0,
+        tries,
+        state: known?.state === 'lost' ? 'lost' : 'uncertain',
+      });
+      if (signal.aborted) return;
+      if (this.#mayWrite()) this.#failed(id, tries, error);
+      else this.#queue.add(id, this.#pauses.repair(0));
+    }
+  }
+
+  #open(): Target {
+    const { owner, directory, log } = this.#context;
+    return this.kind.target(this.config, {
+      registry: this.registry,
+      owner,
+      directory,
+      log: log.child({ registry: this.registry }),
+      turn: async (signal) => {
+        await this.#rate.turn(signal);
+        if (!this.#mayWrite()) throw new Error('this process writes no more');
+        this.#counts.requests++;
+      },
+    });
+  }
+
+  #succeeded(
+    id: string,
+    service: PublishedService,
+    before: readonly Placed[],
+    placed: readonly Placed[],
+    { publications: [publication = ''], hosts: [host = ''] }: Parties,
+  ): void {
+    if (this.#error !== undefined) this.#log.info('the registry takes writes again');
+    this.#error = undefined;
+    this.#pauses.succeeded();
+    this.#counts.written++;
+    this.#lastWriteAt = Date.now();
+    const cause = this.#causes.get(id);
+    this.#causes.delete(id);
+    const took = cause?.at === undefined ? undefined : performance.now() - cause.at;
+    const text = changeText(
+      before,
+      placed.map(({ instance }) => instance),
+    );
+    this.#context.told({
+      registry: this.registry,
+      service: service.key,
+      host,
+      publication,
+      text,
+      cause: cause?.what ?? 'compared',
+      took,
+    });
+  }
+
+  #failed(id: string, tries: number, error: unknown): void {
+    const reason = reasonOf(error);
+    this.#counts.failed++;
+    if (this.#error === undefined)
+      this.#log.warn(
+        { service: id, reason },
+        'the registry takes no writes: they are tried again, and what is there stays',
+      );
+    this.#error = reason;
+    // Of those that failed together one is enough.
+    const rest = this.#queue.isResting ? 0 : this.#pauses.failed();
+    this.#queue.add(id, rest === undefined ? this.#pauses.alone(tries) : 0);
+    if (rest !== undefined && rest > 0) this.#queue.rest(rest);
+  }
+
+  /** Does not throw. */
+  async #renew(id: string): Promise<void> {
+    const record = this.#records.get(id);
+    // What is being written is renewed by that.
+    if (record === undefined || record.state !== 'written' || this.#busy.has(id)) return;
+    if (!this.#mayRenew()) {
+      if (this.#election.error !== undefined) return;
+      // Another one does.
+      this.#renewals.clear();
+      this.#records.clear();
+      return;
+    }
+    const renewing = this.#renewOf(id, record);
+    this.#busy.set(id, renewing);
+    await renewing;
+    this.#busy.delete(id);
+  }
+
+  async #renewOf(id: string, record: WriteRecord): Promise<void> {
+    try {
+      this.#target ??= this.#open();
+      const isKnown = (await this.#target.renew?.(record.service, record.placed, this.#closing.signal)) ?? true;
+      this.#counts.renewed++;
+      if (isKnown || this.#records.get(id) !== record) return;
+      this.#records.set(id, { ...record, state: 'lost', notBefore: 0 });
+      this.want(id, 'its lease was lost', undefined);
+    } catch (error) {
+      if (this.#closing.signal.aborted) return;
+      this.#counts.renewalsFailed++;
+      const every = this.kind.renewEvery?.(record.service.settings as never) ?? 0;
+      this.#renewals.again(id, Math.ceil(every / 3));
+      if (this.#error === undefined)
+        this.#log.warn({ reason: reasonOf(error) }, 'leases cannot be renewed; it is tried again');
+      this.#error = reasonOf(error);
+    }
+  }
+}
+
+function unique(placed: readonly Placed[]): Placed[] {
+  return [...new Map(placed.map((one) => [placeOf(one.instance), one])).values()];
+}
