@@ -74,8 +74,8 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     catalog,
     coordination,
     journal,
+    isListed: (registry) => registries.isListed(registry) || guarding.isWaived(registry),
     gatewayPorts,
-    isComplete: () => current.registries.every(({ name }) => registries.isListed(name) || guarding.isWaived(name)),
     unreadable: (registry) => registries.unreadable(registry),
     log,
   });

@@ -32,9 +32,9 @@ export interface PublishingOptions {
   readonly catalog: Catalog;
   readonly coordination: Coordination;
   readonly journal: Journal;
+  /** Whether a registry has been read since the start; one that is not waited for counts as read. */
+  readonly isListed: (registry: string) => boolean;
   readonly gatewayPorts: GatewayPorts;
-  /** Whether every registry has been read since the start. */
-  readonly isComplete: () => boolean;
   /** Why a registry's view is not complete and current; undefined if it is. */
   readonly unreadable: (registry: string) => string | undefined;
   readonly log: Logger;
@@ -67,17 +67,8 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     this.ledger = new Ledger(owner, directory, log);
     this.#elections = new Elections(coordination);
     const { gatewayPorts } = options;
-    const gateways = (): PublishingGateways['gateways'] => ownGateways(this.#config);
     this.claims = new Claims({
-      gateways: {
-        get gateways() {
-          return gateways();
-        },
-        get error() {
-          return gatewayPorts.error;
-        },
-        port: (host, number) => gatewayPorts.port(host, number),
-      },
+      gateways: this.gatewaysOf(() => this.#config),
       owner,
       run: this.run,
       isOwn: this.isOwn,
@@ -90,6 +81,20 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     catalog.on('complete', () => this.check());
     gatewayPorts.on('change', (hosts) => this.#changed({ hosts, registry: '', cause: causeNow('gateway ports') }));
     gatewayPorts.on('known', () => this.check());
+  }
+
+  /** Where the gateways take services, as a configuration says and as ports are given out now. */
+  gatewaysOf(config: () => Pick<PublishingConfig, 'networks' | 'istio'>): PublishingGateways {
+    const { gatewayPorts } = this.#options;
+    return {
+      get gateways() {
+        return ownGateways(config());
+      },
+      get error() {
+        return gatewayPorts.error;
+      },
+      port: (host, number) => gatewayPorts.port(host, number),
+    };
   }
 
   /** Whether this Pontoon wrote an instance: its mark says so, or the ledger, where marks are lost. */
@@ -145,10 +150,11 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
 
   /** A source is doing otherwise than before: what could not be written may be written now. */
   check(): void {
-    const { isComplete, unreadable, gatewayPorts } = this.#options;
-    if (this.#isStarted && isComplete()) gatewayPorts.settle();
+    const { isListed, unreadable, gatewayPorts } = this.#options;
+    if (this.#isStarted && this.#isRead) gatewayPorts.settle();
+    const listed = this.#config.registries.flatMap(({ name }) => (isListed(name) ? [name] : [])).join(' ');
     for (const [registry, engine] of this.#engines) {
-      const now = `${this.#isComplete} ${unreadable(registry) === undefined}`;
+      const now = `${gatewayPorts.isKnown} ${unreadable(registry) === undefined} ${listed}`;
       if (this.#readiness.get(registry) === now) continue;
       this.#readiness.set(registry, now);
       engine.look();
@@ -193,7 +199,7 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
   }
 
   #context(): EngineContext {
-    const { catalog, unreadable, log } = this.#options;
+    const { catalog, isListed, unreadable, log } = this.#options;
     return {
       owner: this.#config.state.owner,
       run: this.run,
@@ -203,6 +209,7 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
       orders: () => this.#book.orders,
       isOwn: this.isOwn,
       serves: (host) => isServed(host, this.#config.istio.serve),
+      isListed,
       isComplete: () => this.#isComplete,
       unreadable,
       view: (registry) => catalog.view(registry),
@@ -220,9 +227,13 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
   }
 
   /** Ports of gateways that are not known yet may be those at which services stand there. */
+  /** Whether every registry has been read since the start. */
+  get #isRead(): boolean {
+    return this.#config.registries.every(({ name }) => this.#options.isListed(name));
+  }
+
   get #isComplete(): boolean {
-    const { isComplete, gatewayPorts } = this.#options;
-    return isComplete() && gatewayPorts.isKnown;
+    return this.#isRead && this.#options.gatewayPorts.isKnown;
   }
 
   /** What gateways are to take of these hosts. */

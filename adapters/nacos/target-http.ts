@@ -94,8 +94,9 @@ const v1: Dialect = {
 };
 
 const code = z.object({ code: z.number() });
-/** What a list answers with the status 404 when the question is known and the service is not. */
-const nothingThere = /(service|cluster) .* is not found/i;
+/** What a list answers with the status 404 when the question is known and the service is not, or has nothing in the cluster. */
+const noService = /service .* is not found/i;
+const noCluster = /cluster .* is not found/i;
 
 /** Registers, renews and withdraws single instances over HTTP, in the API of the servers' version. */
 export class InstanceApi {
@@ -103,7 +104,7 @@ export class InstanceApi {
   readonly credentials: Credentials;
   readonly #http: HttpServers;
   #dialect: Promise<Dialect> | undefined;
-  /** The best list that is allowed, once it is known. */
+  /** The list that is allowed, where the best one is not. */
   #list: Dialect['lists'][number] | undefined;
 
   /** @throws Error of the file system if a certificate cannot be read */
@@ -115,22 +116,24 @@ export class InstanceApi {
   /** What stands in a cluster of a service. @throws HttpError, or Error of the login */
   async list(service: ServiceName, cluster: string, signal: AbortSignal): Promise<readonly Standing[]> {
     const { lists } = await this.#spoken(service, signal);
-    for (const list of this.#list === undefined ? lists : [this.#list]) {
+    let refusal: HttpError | undefined;
+    for (const list of lists.slice(this.#list === undefined ? 0 : lists.indexOf(this.#list))) {
       try {
         const instances = list.answer.parse(await this.#look(list.path, service, cluster, signal));
-        this.#list = list;
+        if (refusal !== undefined) this.#list = list;
         return instances;
       } catch (error) {
         if (error instanceof z.ZodError)
           throw new HttpError(`${list.path} answered something else: ${z.prettifyError(error)}`, 200);
-        if (isNotToBeHad(error) && nothingThere.test(error.message)) {
-          this.#list = list;
-          return [];
-        }
-        if (list === lists.at(-1) || !isNotToBeHad(error)) throw error;
+        if (!isNotToBeHad(error)) throw error;
+        if (noService.test(error.message)) return [];
+        // What has just been registered has no cluster yet.
+        if (noCluster.test(error.message)) continue;
+        refusal = error;
       }
     }
-    throw new Error('there is no list');
+    if (refusal !== undefined) throw refusal;
+    return [];
   }
 
   /** Registers an instance, or anew. @throws Refused, OtherKind, HttpError */

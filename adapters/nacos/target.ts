@@ -97,7 +97,7 @@ class NacosTarget implements Target<TargetSettings> {
 
   async #look(service: Service, signal: AbortSignal): Promise<Look> {
     const { cluster } = service.settings;
-    const standing = await this.#api.list(nameOf(service), cluster, signal);
+    const standing = await this.#limit(() => this.#api.list(nameOf(service), cluster, signal));
     const hasIds = await this.#api.hasIds(nameOf(service), signal);
     const look = lookAt(standing, cluster, this.#context.owner, (instance) => instanceId(instance, service, hasIds));
     if (look.kind !== undefined) this.#follow(service, look.kind);

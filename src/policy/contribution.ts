@@ -188,7 +188,8 @@ export class RegistryPolicy {
           return [];
         }
       }),
-      namespace: fill(namespace?.value, namespace?.rule ?? '') ?? fill(this.settings.namespace, 'namespace') ?? ownNamespace,
+      namespace:
+        fill(namespace?.value, namespace?.rule ?? '') ?? fill(this.settings.namespace, 'namespace') ?? ownNamespace,
       exportTo: exportTo?.value,
       location: location?.value,
       revision: revision?.value,

@@ -90,7 +90,10 @@ export class EndpointSteps {
         network: this.#networkOf(instance, context, network, pod),
         labels: { ...pod?.labels, ...labelsOf(instance, context, fill, unused) },
         serviceAccount: account,
-        ...strictOf(pod, ports.map(({ number }) => number)),
+        ...strictOf(
+          pod,
+          ports.map(({ number }) => number),
+        ),
         ...(pod?.identity === undefined || account !== undefined ? {} : { identity: pod.identity }),
         origins: [{ registry: scope.registry.name, instance: instance.id }],
       },

@@ -61,7 +61,9 @@ export interface CompareContext {
   readonly isOwn: IsOwn;
   /** Whether the entries about a host are this process's to touch. */
   readonly serves: (host: string) => boolean;
-  /** Whether every registry has been read since the start. */
+  /** Whether a registry has been read since the start; one that is not waited for counts as read. */
+  readonly isListed: (registry: string) => boolean;
+  /** Whether every registry has been. */
   readonly isComplete: () => boolean;
   readonly view: (registry: string) => RegistryView | undefined;
 }
@@ -123,8 +125,9 @@ export class Comparison {
     if (this.#isPaused(parties)) return keep;
     const { free, conflicts } = this.#free(want?.service.instances ?? [], found);
     if (!this.#context.isComplete() && !this.#isOrdered(parties)) {
-      // What is not known yet may be wanted, too.
-      if (want === undefined || parties.hosts.some((host) => host !== want.host)) return { ...keep, conflicts };
+      // What a snapshot says may be outdated, and what is not known yet may be wanted, too.
+      const isRead = want?.origins.every((origin) => this.#context.isListed(origin)) === true;
+      if (!isRead || parties.hosts.some((host) => host !== want?.host)) return { ...keep, conflicts };
       const places = new Set(free.map(placeOf));
       free.push(...asItStands.instances.filter((one) => !places.has(placeOf(one))));
       free.sort((a, b) => compareText(a.address, b.address) || a.port - b.port);

@@ -27,6 +27,8 @@ export interface Want {
   /** The publication's place in the configuration. */
   readonly order: number;
   readonly service: PublishedService;
+  /** Names of the registries that it comes from. */
+  readonly origins: readonly string[];
   /** Number of the mesh service's port that gateways are to take; undefined if it is not dialled there. */
   readonly exposed: number | undefined;
   /** Endpoints that are not published, with the reason. */
@@ -91,6 +93,7 @@ export function wanted(
       id: serviceId(key),
       order,
       service: { key, protocol, settings, instances: sorted(instances) },
+      origins: scope.mesh.registries,
       exposed: config.addresses === 'gateway' ? port.number : undefined,
       refused: [...refused, ...addresses.refused],
     };

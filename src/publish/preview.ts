@@ -18,9 +18,9 @@ export interface WritePlan {
 export function preview(
   registry: string,
   kind: TargetKind,
-  context: Omit<CompareContext, 'isComplete'>,
+  context: Omit<CompareContext, 'isListed' | 'isComplete'>,
 ): readonly WritePlan[] {
-  const comparison = new Comparison(registry, kind, { ...context, isComplete: () => true });
+  const comparison = new Comparison(registry, kind, { ...context, isListed: () => true, isComplete: () => true });
   const prefix = `${encodeURIComponent(registry)}/`;
   const wanted = [...context.claims.ids()].filter((id) => id.startsWith(prefix));
   const plans: WritePlan[] = [];

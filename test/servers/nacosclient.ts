@@ -101,6 +101,12 @@ export class NacosClient extends App {
     return await this.ask(`config ${dataId}`);
   }
 
+  /** What a caller finds under a service of the client's group: its healthy instances, in order, each as `IP:PORT@CLUSTER WEIGHT KEY=VALUE...`. */
+  async select(service: string): Promise<string[]> {
+    const answer = await this.ask(`select ${service}`);
+    return answer === '' ? [] : answer.split(' | ').sort();
+  }
+
   /** Takes the instance out; the client stays. */
   async deregister(): Promise<void> {
     await this.ask('deregister');

@@ -48,14 +48,14 @@ class Scene {
     this.#options = options;
     const settings = { namespace: 'pontoon', exportTo: ['*'], grace: 60_000, ...options.settings };
     this.catalog = new Catalog(settings, new VipAllocator([]));
-    const { coordination = new LocalCoordination() } = options;
+    const coordination = options.coordination ?? new LocalCoordination();
     const log = pino({ level: 'silent' });
     this.publishing = new Publishing(this.config(options.publications), {
       catalog: this.catalog,
       coordination,
       gatewayPorts: new GatewayPorts(coordination, log),
       journal: new Journal(this.catalog),
-      isComplete: () => registries.every(({ name }) => this.listed.has(name)),
+      isListed: (name) => this.listed.has(name),
       unreadable: (name) =>
         this.listed.has(name) ? (this.stale.has(name) ? 'its source is stale' : undefined) : 'not read yet',
       kindOf: ({ name }) => registries.find((one) => one.name === name)?.kind,
@@ -85,8 +85,8 @@ class Scene {
       publications: publications.map((one) => publication.parse(one)),
       state: { owner, directory } as never,
       coordination: coordination === undefined ? undefined : ({ type: 'file' } as never),
-      istio: { serve: undefined },
       networks: {},
+      istio: { serve: undefined } as never,
     };
   }
 

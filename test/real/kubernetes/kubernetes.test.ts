@@ -120,12 +120,20 @@ describe('Kubernetes, read with the rights of deploy/rbac-registry.yaml', functi
 
   it('keeps the cluster IP of a service, and its annotations for Pontoon', async () => {
     await writer.apply('Service', 'shop', 'orders', {
-      metadata: { labels: { team: 'shop' }, annotations: { 'pontoon.io/publish': 'false', 'example.com/notes': 'long' } },
+      metadata: {
+        labels: { team: 'shop' },
+        annotations: { 'pontoon.io/publish': 'false', 'example.com/notes': 'long' },
+      },
       spec: { ports: [{ name: 'http', port: 80 }] },
     });
     const bridge = open();
     await bridge.until('annotated', () => bridge.service('orders')?.metadata['pontoon.io/publish'] === 'false');
-    expect(bridge.service('orders')?.metadata).to.have.all.keys('team', 'pontoon.io/publish', 'cluster', 'clusterDomain');
+    expect(bridge.service('orders')?.metadata).to.have.all.keys(
+      'team',
+      'pontoon.io/publish',
+      'cluster',
+      'clusterDomain',
+    );
     expect(bridge.service('orders')?.vips?.join()).to.match(/^10\.96\.\d+\.\d+$/);
   });
 
@@ -155,7 +163,11 @@ describe('Kubernetes, read with the rights of deploy/rbac-registry.yaml', functi
     await strict(undefined);
     // The label is one that Kubernetes' people do not see among the service's: policies select by it all the same.
     const selector = { matchLabels: { 'security.istio.io/tlsMode': 'istio' } };
-    await policy('shop', 'orders', { selector, mtls: { mode: 'STRICT' }, portLevelMtls: { 8080: { mode: 'DISABLE' } } });
+    await policy('shop', 'orders', {
+      selector,
+      mtls: { mode: 'STRICT' },
+      portLevelMtls: { 8080: { mode: 'DISABLE' } },
+    });
     await strict('all but 8080');
     await writer.delete('PeerAuthentication', 'shop', 'orders');
     await writer.delete('PeerAuthentication', 'shop', 'namespace');

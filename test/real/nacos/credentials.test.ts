@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
+import { reasonOf } from '#model/reason.js';
+import { instance, Publisher } from './publisher.js';
 import { ports, read, server, versions } from './read.js';
 import type { NacosRun } from './recorder.js';
 import { Registrations } from './registrations.js';
@@ -39,6 +41,25 @@ for (const version of versions)
         expect(recorder.states.slice(seen)).to.deep.equal([]);
         expect(recorder.unreadables.size).to.equal(0);
       });
+
+    it('writes over http and grpc, and outlives its token; says that a password is wrong, and does not show it', async () => {
+      const publisher = new Publisher(nacos(), { auth: { username: 'nacos', password } });
+      for (const api of ['http', 'grpc']) await publisher.write(`published-${api}`, { api }, instance('10.9.0.1', 80));
+      await sleep(1.5 * tokenLife * 1_000);
+      recorder = read(nacos(), { auth: { username: 'nacos', password } });
+      for (const api of ['http', 'grpc']) {
+        expect(await publisher.renew(`published-${api}`)).to.equal(true);
+        await publisher.write(`published-${api}`, { api }, instance('10.9.0.1', 81));
+        await recorder.wait('changed', (run) => ports(run.named(`published-${api}`))?.join() === '81');
+      }
+      await publisher.close();
+      const wrong = new Publisher(nacos(), { auth: { username: 'nacos', password: 'a-wrong-0badc0de' } });
+      const failure = await wrong.write('never', {}, instance('10.9.0.1', 80)).catch(reasonOf);
+      await wrong.close();
+      expect(failure)
+        .to.match(/login as "nacos" failed/)
+        .and.not.include('0badc0de');
+    });
 
     it("is let in over http by the servers' own identity, without a login", async () => {
       await register('known', 9_003);

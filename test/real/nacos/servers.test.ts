@@ -7,6 +7,7 @@ import { Wire } from '#test/servers/wire.js';
 import { ports, readFrom, versions } from './read.js';
 import type { NacosRun } from './recorder.js';
 import { Registrations } from './registrations.js';
+import { reload } from './reload.js';
 
 for (const version of versions)
   describe(`Nacos ${version}, several servers`, function () {
@@ -85,23 +86,3 @@ for (const version of versions)
       expect(ports(run.named('orders'))).to.deep.equal([9_001]);
     });
   });
-
-/** Makes a server send all its clients to another one. */
-async function reload(server: Nacos, redirectAddress: string): Promise<void> {
-  const isOld = server.version === '2.3.2';
-  const loader = isOld ? '/v2/core/loader' : '/v3/admin/core/loader';
-  const current = await ask(server, 'GET', `${loader}/current`);
-  const ids = Object.keys(isOld ? current : (current.data as object));
-  expect(ids).to.have.length(1);
-  for (const connectionId of ids) {
-    const query = new URLSearchParams({ connectionId, redirectAddress });
-    await ask(server, isOld ? 'GET' : 'POST', `${loader}/reloadClient?${query}`);
-  }
-}
-
-async function ask(server: Nacos, method: string, path: string): Promise<Record<string, unknown>> {
-  const answer = await server.fetch(path, { method });
-  const text = await answer.text();
-  expect(answer.status, text).to.equal(200);
-  return text.startsWith('{') ? JSON.parse(text) : {};
-}

@@ -1,8 +1,10 @@
 import { expect } from 'chai';
+import { reasonOf } from '#model/reason.js';
 import { type Certificates, makeCertificates } from '#test/servers/certificates.js';
 import { type Nacos, startNacos } from '#test/servers/nacos.js';
 import { serverFolder } from '#test/servers/process.js';
 import { requireServers } from '#test/servers/require.js';
+import { instance, Publisher } from './publisher.js';
 import { ports, read, versions } from './read.js';
 import type { NacosRun } from './recorder.js';
 import { Registrations } from './registrations.js';
@@ -37,6 +39,19 @@ for (const version of versions)
         expect(ports(recorder.named(service))).to.deep.equal([9_001]);
         await registrations.register({ service, port: 9_002 });
         await recorder.wait('changed', (run) => ports(run.named(service))?.includes(9_002) === true);
+      });
+
+    for (const api of ['grpc', 'http'])
+      it(`writes over ${api} with the authority that it is given`, async () => {
+        recorder = read(nacos, { tls: { ca: certificates.ca } });
+        const publisher = new Publisher(nacos, { tls: { ca: certificates.ca } });
+        await publisher.write(`published-${api}`, { api }, instance('10.9.0.1', 80));
+        await recorder.wait('written', (run) => ports(run.named(`published-${api}`))?.[0] === 80);
+        await publisher.close();
+        const wrong = new Publisher(nacos, { tls: { ca: certificates.otherCa } });
+        const failure = await wrong.write('never', { api }, instance('10.9.0.1', 80)).catch(reasonOf);
+        await wrong.close();
+        expect(failure).to.match(/certificate/);
       });
 
     for (const api of ['grpc', 'http'])

@@ -11,6 +11,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.Scanner;
+import java.util.TreeMap;
+import java.util.stream.Collectors;
 
 /**
  * A real Nacos client that keeps one instance registered: options as key=value, metadata as
@@ -18,7 +20,8 @@ import java.util.Scanner;
  * standard input and answers each with "@ID ok" or "@ID error MESSAGE". Commands: register,
  * deregister, weight NUMBER, enabled BOOLEAN, healthy BOOLEAN, metadata KEY=VALUE; watch SERVICE,
  * which prints "@mark SERVICE MARK" with the metadata "mark" of its first instance, now and whenever
- * it changes; config DATAID, which asks for a configuration.
+ * it changes; config DATAID, which asks for a configuration; select SERVICE, answered with its healthy
+ * instances, each as IP:PORT@CLUSTER WEIGHT KEY=VALUE..., separated by " | ".
  */
 public class NacosApp {
   private final Properties properties = new Properties();
@@ -60,19 +63,18 @@ public class NacosApp {
 
   private String answer(String command, String argument) {
     try {
-      run(command, argument);
-      return "ok";
+      return "ok " + run(command, argument);
     } catch (NacosException | RuntimeException e) {
       return "error " + String.valueOf(e.getMessage()).replaceAll("\\s+", " ");
     }
   }
 
-  private void run(String command, String argument) throws NacosException {
+  private String run(String command, String argument) throws NacosException {
     switch (command) {
       case "register" -> {}
       case "deregister" -> {
         naming.deregisterInstance(service, group, instance);
-        return;
+        return "";
       }
       case "weight" -> instance.setWeight(Double.parseDouble(argument));
       case "enabled" -> instance.setEnabled(Boolean.parseBoolean(argument));
@@ -83,11 +85,14 @@ public class NacosApp {
           String mark = instances.isEmpty() ? "" : instances.get(0).getMetadata().getOrDefault("mark", "");
           System.out.println("@mark " + argument + " " + mark);
         });
-        return;
+        return "";
       }
       case "config" -> {
         NacosFactory.createConfigService(properties).getConfig(argument, group, 3000);
-        return;
+        return "";
+      }
+      case "select" -> {
+        return naming.selectInstances(argument, group, true).stream().map(NacosApp::text).collect(Collectors.joining(" | "));
       }
       case "metadata" -> {
         int equals = argument.indexOf('=');
@@ -96,6 +101,12 @@ public class NacosApp {
       default -> throw new IllegalArgumentException("no command " + command);
     }
     register();
+    return "";
+  }
+
+  private static String text(Instance one) {
+    String metadata = new TreeMap<>(one.getMetadata()).entrySet().stream().map(Map.Entry::toString).collect(Collectors.joining(" "));
+    return one.getIp() + ":" + one.getPort() + "@" + one.getClusterName() + " " + one.getWeight() + " " + metadata;
   }
 
   private void register() throws NacosException {
