@@ -74,7 +74,7 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
       isOwn: this.isOwn,
       serviceOf: (key) => catalog.view(key.registry)?.services.get(serviceId(key)),
     });
-    this.#book = new OrderBook(coordination, (orders) => this.#ordered(orders));
+    this.#book = new OrderBook(coordination, () => this.#look());
     this.#setLossy(config);
     catalog.on('change', (change) => this.#changed(change));
     catalog.on('read', (change) => this.#engines.get(change.registry)?.read(change));
@@ -136,7 +136,7 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
       if (kind === undefined || this.#engines.has(registry.name)) continue;
       this.#engines.set(registry.name, new TargetEngine(registry, kind, this.#context()));
     }
-    if (!this.#isStarted) this.#book.start(config.coordination === undefined ? this.ledger.orders : undefined);
+    if (!this.#isStarted) this.#book.start();
     this.#isStarted = true;
     this.#readiness.clear();
     for (const engine of this.#engines.values()) engine.restart();
@@ -207,7 +207,8 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
       serves: (host) => isServed(host, this.#config.istio.serve),
       isListed,
       isComplete: () => this.#isComplete,
-      unreadable,
+      unreadable: (registry) =>
+        this.#book.isKnown ? unreadable(registry) : 'what operators have ordered is not known yet',
       view: (registry) => catalog.view(registry),
       isElected: this.#config.coordination !== undefined,
       election: (registry, heard) => this.#elections.of(registry, this.#config.istio.serve, heard),
@@ -222,12 +223,12 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     this.emit('written', event);
   }
 
-  /** Ports of gateways that are not known yet may be those at which services stand there. */
   /** Whether every registry has been read since the start. */
   get #isRead(): boolean {
     return this.#config.registries.every(({ name }) => this.#options.isListed(name));
   }
 
+  /** Ports of gateways that are not known yet may be those at which services stand there. */
   get #isComplete(): boolean {
     return this.#isRead && this.#options.gatewayPorts.isKnown;
   }
@@ -253,8 +254,7 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     return this.#engines.get(decodeURIComponent(id.split('/', 1)[0] ?? ''));
   }
 
-  #ordered(orders: Orders): void {
-    if (this.#config.coordination === undefined) this.ledger.orders = orders;
+  #look(): void {
     for (const engine of this.#engines.values()) engine.look();
   }
 }

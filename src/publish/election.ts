@@ -30,13 +30,10 @@ export class Elections {
       return known.election;
     }
     const coordination = this.#coordination;
-    const candidacy = coordination.campaign(role, (isLeader) => {
-      entry.leads = isLeader;
-      entry.heard(isLeader);
-    });
+    let candidacy: Candidacy | undefined;
     const election: Election = {
       get isLeader() {
-        return candidacy.isLeader;
+        return candidacy?.isLeader ?? false;
       },
       get error() {
         return coordination.error;
@@ -44,6 +41,11 @@ export class Elections {
     };
     const entry = { election, heard, leads: false };
     this.#known.set(role, entry);
+    // A store may elect at once: who hears it has to know the election first.
+    candidacy = coordination.campaign(role, (isLeader) => {
+      entry.leads = isLeader;
+      queueMicrotask(() => entry.heard(entry.leads));
+    });
     return election;
   }
 }

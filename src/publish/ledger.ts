@@ -39,7 +39,6 @@ const schema = z.object({
       places: z.array(z.string()),
     }),
   ),
-  orders: z.json().optional(),
 });
 
 /**
@@ -51,7 +50,6 @@ export class Ledger {
   readonly #log: Logger;
   readonly #path: string | undefined;
   readonly #entries = new Map<string, LedgerEntry>();
-  #orders: unknown;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #isDirty = false;
@@ -85,16 +83,6 @@ export class Ledger {
     return [...this.#entries.keys()].filter((id) => id.startsWith(prefix));
   }
 
-  /** What operators have ordered, where no store of coordination keeps it. */
-  get orders(): unknown {
-    return this.#orders;
-  }
-
-  set orders(orders: unknown) {
-    this.#orders = orders;
-    this.#changed();
-  }
-
   /** Writes what is not written yet. Does not throw. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);
@@ -106,11 +94,10 @@ export class Ledger {
   #load(): void {
     if (this.#path === undefined) return;
     try {
-      const { owner, services, orders } = schema.parse(JSON.parse(readFileSync(this.#path, 'utf8')));
+      const { owner, services } = schema.parse(JSON.parse(readFileSync(this.#path, 'utf8')));
       // Another owner's is not ours to touch.
       if (owner !== this.#owner) return;
       for (const [id, entry] of Object.entries(services)) this.#entries.set(id, entry);
-      this.#orders = orders;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
       this.#log.warn(
@@ -145,7 +132,6 @@ export class Ledger {
       version: 1,
       owner: this.#owner,
       services: Object.fromEntries(this.#entries),
-      orders: this.#orders,
     };
     try {
       const file = await open(temporary, 'wx', 0o600);

@@ -24,11 +24,12 @@ export interface OrderScope {
 /** The orders, shared by all replicas. */
 export class OrderBook {
   readonly #coordination: Coordination;
-  readonly #heard: (orders: Orders) => void;
+  readonly #heard: () => void;
   #orders = noOrders;
+  #isKnown = false;
 
   /** @param heard hears of each change */
-  constructor(coordination: Coordination, heard: (orders: Orders) => void) {
+  constructor(coordination: Coordination, heard: () => void) {
     this.#coordination = coordination;
     this.#heard = heard;
   }
@@ -37,12 +38,17 @@ export class OrderBook {
     return this.#orders;
   }
 
-  /** Hears from now on what is ordered in other replicas. @param remembered from before the start, where no store keeps it */
-  start(remembered: unknown): void {
-    if (remembered !== undefined) this.#change(() => readOrders(remembered as Json)).catch(() => undefined);
+  /** Whether the store has said what is ordered. */
+  get isKnown(): boolean {
+    return this.#isKnown;
+  }
+
+  /** Hears from now on what is ordered, also in other replicas. */
+  start(): void {
     this.#coordination.watch(document, (content) => {
       this.#orders = readOrders(content);
-      this.#heard(this.#orders);
+      this.#isKnown = true;
+      this.#heard();
     });
   }
 
@@ -80,8 +86,15 @@ export class OrderBook {
     }));
   }
 
-  #change(change: (orders: Orders) => Orders): Promise<void> {
-    return this.#coordination.update(document, (content) => change(readOrders(content)) as unknown as Json);
+  async #change(change: (orders: Orders) => Orders): Promise<void> {
+    let orders = noOrders;
+    await this.#coordination.update(document, (content) => {
+      orders = change(readOrders(content));
+      return orders as unknown as Json;
+    });
+    // Here at once, before the store tells of it.
+    this.#orders = orders;
+    this.#heard();
   }
 }
 

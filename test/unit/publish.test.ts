@@ -9,7 +9,7 @@ import { VipAllocator } from '#catalog/vip.js';
 import { publication } from '#config/publications.js';
 import type { RegistryConfig } from '#config/schema.js';
 import type { Coordination } from '#coordination/contract.js';
-import { LocalCoordination } from '#coordination/local.js';
+import { openCoordination } from '#coordination/coordination.js';
 import { Journal } from '#journal/journal.js';
 import { RegistryPolicy } from '#policy/contribution.js';
 import { GatewayPorts } from '#publish/gatewayports.js';
@@ -41,14 +41,17 @@ class Scene {
   readonly stale = new Set<string>();
   readonly #registries: readonly MemoryRegistry[];
   readonly #options: SceneOptions;
+  readonly #own: Coordination;
   #isOver = false;
 
   constructor(registries: readonly MemoryRegistry[], options: SceneOptions) {
     this.#registries = registries;
     this.#options = options;
+    const { directory } = options;
+    this.#own = openCoordination(undefined, { log: pino({ level: 'silent' }), registries: [], directory });
     const settings = { namespace: 'pontoon', exportTo: ['*'], grace: 60_000, ...options.settings };
     this.catalog = new Catalog(settings, new VipAllocator([]));
-    const coordination = options.coordination ?? new LocalCoordination();
+    const coordination = options.coordination ?? this.#own;
     const log = pino({ level: 'silent' });
     this.publishing = new Publishing(this.config(options.publications), {
       catalog: this.catalog,
@@ -85,8 +88,8 @@ class Scene {
       publications: publications.map((one) => publication.parse(one)),
       state: { owner, directory } as never,
       coordination: coordination === undefined ? undefined : ({ type: 'file' } as never),
+      istio: { serve: undefined },
       networks: {},
-      istio: { serve: undefined } as never,
     };
   }
 
@@ -111,6 +114,7 @@ class Scene {
     if (this.#isOver) return;
     this.#isOver = true;
     await this.publishing.close();
+    await this.#own.close();
     this.catalog.close();
   }
 
@@ -456,7 +460,9 @@ describe('publications', function () {
     let leads = false;
     let heard: (isLeader: boolean) => void = () => undefined;
     const coordination: Coordination = {
-      ...({ error: undefined, watch: () => undefined, close: async () => undefined } as const),
+      error: undefined,
+      watch: (_name, told) => told(undefined),
+      close: async () => undefined,
       update: async () => undefined,
       campaign: (_role, told) => {
         heard = told;
