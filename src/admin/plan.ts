@@ -77,6 +77,7 @@ export function plan(parts: Parts, next: Config): Plan {
 function writesOf({ catalog, publishing, config }: Parts, next: Config, shadow: Catalog): WritePlan[] {
   const { owner } = next.state;
   const claims = new Claims({
+    gateways: publishing.gatewaysOf(() => next),
     owner,
     run: publishing.run,
     isOwn: publishing.isOwn,
