@@ -95,12 +95,12 @@ export class CatalogWriter implements Writer {
     return { written, failed };
   }
 
+  /** The node stays: it cannot be removed without the risk of taking along what was written on it a moment ago. */
   async deregister(name: string, placed: readonly Placed[], signal: AbortSignal): Promise<void> {
     const removal = ({ id }: Placed) => ({
       Service: { Verb: 'delete', Node: nodeOf(id), Service: { ID: serviceOf(id), Service: name, ...this.#tenant() } },
     });
     await Promise.all(chunks(placed).map((chunk) => this.#limit(() => this.#transact(chunk.map(removal), signal))));
-    for (const node of new Set(placed.map(({ id }) => nodeOf(id)))) await this.#clear(node, signal);
   }
 
   async renew(): Promise<boolean> {
@@ -146,23 +146,6 @@ export class CatalogWriter implements Writer {
   async #transact(operations: readonly object[], signal: AbortSignal): Promise<void> {
     await this.#place.turn(signal);
     await this.#client.send('/txn', JSON.stringify(operations), signal);
-  }
-
-  /** Removes an external node of ours on which nothing is left. What is on it meanwhile keeps it. */
-  async #clear(node: string, signal: AbortSignal): Promise<void> {
-    if (node !== this.#place.node) return;
-    const { body } = await this.#client.nodeServices(node, signal);
-    const { Node: found, Services: services } = isObject(body) ? body : {};
-    if (!isObject(found) || !isObject(found.Meta) || found.Meta[markKeys.owner] !== this.#place.owner) return;
-    // Consul says null for none.
-    if (services !== null && !(Array.isArray(services) && services.length === 0)) return;
-    const { partition } = this.#place;
-    const where = partition === undefined ? {} : { Partition: partition };
-    const removal = { Verb: 'delete-cas', Node: { Node: node, ModifyIndex: found.ModifyIndex, ...where } };
-    await this.#transact([{ Node: removal }], signal).catch((error: unknown) => {
-      // Somebody was faster.
-      if (!isVerdict(error)) throw error;
-    });
   }
 }
 
