@@ -2,6 +2,7 @@ import pLimit from 'p-limit';
 import { reasonOf } from '#model/reason.js';
 import type { Rejection } from '#model/service.js';
 import { type Placed, type PublishedInstance, placeOf } from '#publish/contract.js';
+import { markKeys } from '#publish/mark.js';
 import { HttpError } from '#sources/http.js';
 import { isObject } from '#sources/json.js';
 import type { ConsulClient } from './client.js';
@@ -44,6 +45,7 @@ export interface Writer {
 type Turn = (signal: AbortSignal) => Promise<void>;
 
 interface CatalogPlace {
+  readonly owner: string;
   readonly node: string;
   readonly datacenter: string | undefined;
   readonly partition: string | undefined;
@@ -72,12 +74,14 @@ export class CatalogWriter implements Writer {
     signal: AbortSignal,
   ): Promise<Registered> {
     const written: ConsulEntry[] = [];
+    if (entries.length === 0) return { written, failed: [] };
+    const reason = await this.#whyNot(signal);
+    if (reason !== undefined)
+      return { written, failed: entries.map(({ instance }) => ({ record: placeOf(instance), reason })) };
     const failed: Rejection[] = [];
     const write = async (chunk: readonly ConsulEntry[]): Promise<void> => {
       try {
-        const nodes = new Set(chunk.map(({ id }) => nodeOf(id)));
-        const operations = [...nodes].map((node) => this.#node(node));
-        await this.#transact([...operations, ...chunk.flatMap((entry) => this.#entry(entry, tags))], signal);
+        await this.#transact([this.#node(), ...chunk.flatMap((entry) => this.#entry(entry, tags))], signal);
         written.push(...chunk);
       } catch (error) {
         if (!isVerdict(error)) throw error;
@@ -91,12 +95,12 @@ export class CatalogWriter implements Writer {
     return { written, failed };
   }
 
+  /** The node stays: it cannot be removed without the risk of taking along what was written on it a moment ago. */
   async deregister(name: string, placed: readonly Placed[], signal: AbortSignal): Promise<void> {
     const removal = ({ id }: Placed) => ({
       Service: { Verb: 'delete', Node: nodeOf(id), Service: { ID: serviceOf(id), Service: name, ...this.#tenant() } },
     });
     await Promise.all(chunks(placed).map((chunk) => this.#limit(() => this.#transact(chunk.map(removal), signal))));
-    for (const node of new Set(placed.map(({ id }) => nodeOf(id)))) await this.#clear(node, signal);
   }
 
   async renew(): Promise<boolean> {
@@ -104,11 +108,20 @@ export class CatalogWriter implements Writer {
   }
 
   /** Consul's conventions for what runs where no agent is: https://developer.hashicorp.com/consul/tutorials/developer-discovery/service-registration-external-services */
-  #node(node: string): object {
-    const { partition } = this.#place;
-    const Meta = { 'external-node': 'true', 'external-probe': 'false' };
+  #node(): object {
+    const { node, owner, partition } = this.#place;
+    const Meta = { 'external-node': 'true', 'external-probe': 'false', [markKeys.owner]: owner };
     const where = partition === undefined ? {} : { Partition: partition };
     return { Node: { Verb: 'set', Node: { Node: node, Address: '127.0.0.1', Meta, ...where } } };
+  }
+
+  /** Why nothing may be written on the node: it is there, and is not ours. To write it would change its address. */
+  async #whyNot(signal: AbortSignal): Promise<string | undefined> {
+    const { node, owner } = this.#place;
+    const { body } = await this.#client.nodeServices(node, signal);
+    const found = isObject(body) ? body.Node : undefined;
+    if (!isObject(found) || (isObject(found.Meta) && found.Meta[markKeys.owner] === owner)) return undefined;
+    return `Consul has a node ${node} that the Pontoon "${owner}" did not make; expected none of that name: set consul.node`;
   }
 
   #entry({ name, id, instance }: ConsulEntry, tags: readonly string[]): object[] {
@@ -133,22 +146,6 @@ export class CatalogWriter implements Writer {
   async #transact(operations: readonly object[], signal: AbortSignal): Promise<void> {
     await this.#place.turn(signal);
     await this.#client.send('/txn', JSON.stringify(operations), signal);
-  }
-
-  /** Removes an external node of ours on which nothing is left. What is on it meanwhile keeps it. */
-  async #clear(node: string, signal: AbortSignal): Promise<void> {
-    if (node !== this.#place.node) return;
-    const { body } = await this.#client.nodeServices(node, signal);
-    const { Node: found, Services: services } = isObject(body) ? body : {};
-    if (!isObject(found) || !isObject(found.Meta) || found.Meta['external-node'] !== 'true') return;
-    if (!Array.isArray(services) || services.length > 0) return;
-    const { partition } = this.#place;
-    const where = partition === undefined ? {} : { Partition: partition };
-    const removal = { Verb: 'delete-cas', Node: { Node: node, ModifyIndex: found.ModifyIndex, ...where } };
-    await this.#transact([{ Node: removal }], signal).catch((error: unknown) => {
-      // Somebody was faster.
-      if (!isVerdict(error)) throw error;
-    });
   }
 }
 

@@ -78,26 +78,28 @@ class ConsulTarget implements Target<ConsulTargetSettings> {
     const { set, gone, same } = difference(kept, before, { hasWeights: true });
     const writer = this.#writer(settings);
     const there = set.length === 0 ? [] : await this.#there(service, signal);
-    const mine = new Map(before.map((placed) => [placeOf(placed.instance), placed.id]));
+    const mine = new Map(before.map((placed) => [placeOf(placed.instance), placed]));
     const entries: ConsulEntry[] = [];
+    const moved: Placed[] = [];
     for (const instance of set) {
       const place = placeOf(instance);
       const other = there.find((one) => one.place === place && one.owner !== this.#context.owner);
       const whose = other?.owner === undefined ? 'it registered itself' : `the Pontoon "${other.owner}" wrote it`;
       if (other !== undefined)
         refused.push({ record: place, reason: `Consul has ${other.id} there already: ${whose}` });
-      else
-        entries.push({
-          name: key.name,
-          id: mine.get(place) ?? (await writer.id(this.#idOf(key.name, instance), signal)),
-          instance,
-        });
+      else {
+        const id = await writer.id(this.#idOf(key.name, instance), signal);
+        entries.push({ name: key.name, id, instance });
+        const known = mine.get(place);
+        // It stood on another node, as before a change of `via` or `node`.
+        if (known !== undefined && known.id !== id) moved.push(known);
+      }
     }
     const { written, failed } = await writer.register(entries, settings, signal);
     refused.push(...failed);
     // One that another entry of ours has replaced at its place is no longer needed; one that could not be changed stays as it was.
     const stays = before.filter(({ instance }) => failed.some(({ record }) => record === placeOf(instance)));
-    const leaving = gone.filter((placed) => !stays.includes(placed));
+    const leaving = [...gone, ...moved].filter((placed) => !stays.includes(placed));
     await writer.deregister(key.name, leaving, signal);
     return { placed: [...same, ...written.map(({ id, instance }) => ({ id, instance })), ...stays], refused, notes };
   }
@@ -142,7 +144,14 @@ class ConsulTarget implements Target<ConsulTargetSettings> {
     const writer =
       via === 'agent'
         ? new AgentWriter(this.#agentClient(), { turn })
-        : new CatalogWriter(this.#client(settings), { node, datacenter, partition, namespace, turn });
+        : new CatalogWriter(this.#client(settings), {
+            owner: this.#context.owner,
+            node,
+            datacenter,
+            partition,
+            namespace,
+            turn,
+          });
     this.#writers.set(key, writer);
     return writer;
   }

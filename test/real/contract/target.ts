@@ -279,8 +279,12 @@ export function targetContract(registry: TargetUnderTest): void {
       await process.start();
       await bridge.until('live', () => bridge.status.state === 'live');
       const renewal = () => target.renew?.(two, placed, signal).catch(() => undefined);
-      if (registry.survives) await reads(two, placed);
-      else {
+      if (registry.survives) {
+        // A lease may have ended while the server was away.
+        renewing = renewal;
+        await reads(two, placed);
+        renewing = () => undefined;
+      } else {
         if (target.renew !== undefined)
           await bridge.until('it to be missed', () => {
             void renewal()?.then((known) => {
