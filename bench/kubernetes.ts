@@ -70,7 +70,9 @@ function start(weight: number) {
   const projection = new Projection(catalog);
   const sink = new KubernetesSink(projection, {
     config: kubernetes as NonNullable<typeof kubernetes>,
+    owner: config.state.owner,
     takes: () => true,
+    covered: () => undefined,
     coordination: new LocalCoordination(),
     isComplete: () => true,
     log: pino({ level: 'warn' }),
@@ -141,6 +143,7 @@ async function ceiling(): Promise<void> {
 console.log(`${services} services × ${instances} instances, rate ${rate} a second`);
 const first = start(1);
 await measure('first start', first.sink, async () => {
+  await first.sink.open();
   first.sink.ready();
   await settled(first.sink);
 });
@@ -166,6 +169,7 @@ second.view?.update(
   cause('bench'),
 );
 await measure('restart', second.sink, async () => {
+  await second.sink.open();
   second.sink.ready();
   await settled(second.sink);
 });

@@ -15,6 +15,8 @@ export interface DoorsContext {
   readonly catalog: Catalog;
   readonly projection: Projection;
   readonly coordination: Coordination;
+  /** `state.owner`. */
+  readonly owner: string;
   /** Whether every registry has been read since the start. */
   readonly isComplete: () => boolean;
   /** Whether all is known of a type of resources. */
@@ -32,17 +34,33 @@ export interface Doors {
 }
 
 /**
- * Makes the doors; none of them shows anything yet. What becomes an object in a cluster is on no listener, unless the configuration says so: an istiod that got
- * both would have it twice.
+ * Makes the doors; none of them shows anything yet. What has its object in the cluster is on no listener, unless the configuration says so: an istiod that got
+ * both would have it twice. Until then, and if the cluster takes none, it is on the listeners: nothing is nowhere.
  * @throws Error if a certificate cannot be used
  */
 export function makeDoors(istio: IstioConfig, context: DoorsContext): Doors {
-  const { catalog, projection, coordination, isComplete, mayShow, log } = context;
+  const { catalog, projection, coordination, owner, isComplete, mayShow, log } = context;
   const names = new Names(projection, catalog, { ...istio.dns, takes: () => true });
   const isInCluster = istio.kubernetes === undefined ? () => false : view(istio.kubernetes.when);
   // Gateways and VirtualServices do not become objects.
   const objects = (resource: EncodedResource): boolean => resource.type === 'ServiceEntry' && isInCluster(resource);
-  const isObjectOnly = istio.kubernetes?.keepOnXds ? () => false : objects;
+  const kubernetes =
+    istio.kubernetes &&
+    new KubernetesSink(projection, {
+      config: istio.kubernetes,
+      owner,
+      serve: istio.serve,
+      takes: objects,
+      covered: (host) => {
+        const resources = projection.encoded(host);
+        for (const listener of listeners) listener.filtered(resources);
+      },
+      coordination,
+      isComplete,
+      log,
+    });
+  const isElsewhere = (resource: EncodedResource): boolean =>
+    istio.kubernetes?.keepOnXds === false && objects(resource) && kubernetes?.covers(resource) === true;
   const listeners = istio.xds.map(({ listen, shards, tls, maxStreams, when }) => {
     const isSeen = view(when);
     return new XdsListener(projection, {
@@ -50,7 +68,7 @@ export function makeDoors(istio: IstioConfig, context: DoorsContext): Doors {
       shards,
       tls,
       limits: { maxStreams },
-      filter: (resource) => !isObjectOnly(resource) && isSeen(resource),
+      filter: (resource) => isSeen(resource) && !isElsewhere(resource),
       mayShow,
       log,
     });
@@ -58,16 +76,7 @@ export function makeDoors(istio: IstioConfig, context: DoorsContext): Doors {
   return {
     listeners,
     names,
-    kubernetes:
-      istio.kubernetes &&
-      new KubernetesSink(projection, {
-        config: istio.kubernetes,
-        serve: istio.serve,
-        takes: objects,
-        coordination,
-        isComplete,
-        log,
-      }),
+    kubernetes,
     files:
       istio.files &&
       new FilesSink(projection, {

@@ -81,7 +81,15 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
   });
   const isComplete = (): boolean => current.registries.every(({ name }) => registries.isListed(name));
   const mayShow = (type: ResourceType): boolean => type === 'ServiceEntry' || gatewayPorts.isKnown;
-  const doors = makeDoors(istio, { catalog, projection, coordination, isComplete, mayShow, log });
+  const doors = makeDoors(istio, {
+    catalog,
+    projection,
+    coordination,
+    owner: state.owner,
+    isComplete,
+    mayShow,
+    log,
+  });
   const serving = new Serving(doors.listeners);
   /** Registries that were known when the configuration changed: shards that come wait for them, be they required or not. */
   const knownBefore = new Set<string>();
@@ -118,7 +126,7 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     if (!serving.isWaiting && gatewayPorts.isKnown) doors.files?.ready();
   };
   gatewayPorts.on('known', () => {
-    for (const listener of doors.listeners) listener.look();
+    for (const listener of doors.listeners) listener.known();
     showFiles();
   });
   catalog.on('complete', () => {
@@ -202,6 +210,8 @@ export async function startPontoon(config: Config, log: Logger, reread = (): Con
     await serving.serve(istio.serve);
     const xds = doors.listeners.flatMap(({ addresses }) => addresses);
     admin = await startAdmin({ parts, log });
+    // Before anything is shown: what is in the cluster already is on no listener.
+    await doors.kubernetes?.open();
     await registries.apply(config, remembered);
     gatewayPorts.configure(gatewayPortSettings(config));
     await publishing.apply(config);

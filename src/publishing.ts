@@ -106,10 +106,6 @@ export class Publishing extends EventEmitter<{ written: [WriteEvent] }> {
     return this.ledger.get(serviceId(key))?.places.includes(placeOfInstance(instance)) ?? false;
   };
 
-  get gatewayPorts(): GatewayPorts {
-    return this.#options.gatewayPorts;
-  }
-
   get orders(): Orders {
     return this.#book.orders;
   }

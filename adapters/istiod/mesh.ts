@@ -17,10 +17,10 @@ export interface Watching {
   readonly removed: readonly string[];
 }
 
-/** What changed since it was asked for last. */
-export interface MeshChange {
-  readonly changed: readonly RegistryService[];
-  readonly removed: readonly ServiceKey[];
+/** What changed of one host: the service as it is now, and the key of one that is gone. */
+export interface HostChange {
+  readonly changed: RegistryService | undefined;
+  readonly removed: ServiceKey | undefined;
 }
 
 /** Hosts that services of several clusters share: they may have the name of one that does not. */
@@ -102,15 +102,14 @@ export class Mesh {
   /** What of the endpoint sets is to be asked for, since the last time. */
   takeWatching(): Watching | undefined {
     const [added, removed] = [[...this.#added], [...this.#removed]];
+    for (const set of removed) this.#drop(set);
     this.#added.clear();
     this.#removed.clear();
     return added.length + removed.length === 0 ? undefined : { added, removed };
   }
 
-  /** What has changed since the last time. A service of which an endpoint set is still to come waits for it. */
-  takeChange(): MeshChange {
-    const changed: RegistryService[] = [];
-    const removed: ServiceKey[] = [];
+  /** What has changed since the last time, host by host. A service of which an endpoint set is still to come waits for it. */
+  *takeChanges(): Generator<HostChange, void> {
     for (const host of this.#touched) {
       const clusters = [...(this.#byHost.get(host)?.values() ?? [])];
       if (clusters.some(({ endpointSet }) => endpointSet !== undefined && this.#sets.get(endpointSet) === undefined))
@@ -118,31 +117,31 @@ export class Mesh {
       this.#touched.delete(host);
       const before = this.#given.get(host);
       const service = this.#service(clusters);
-      if (before !== undefined && !isDeepStrictEqual(before, service?.key)) removed.push(before);
       if (service === undefined) this.#given.delete(host);
-      else {
-        this.#given.set(host, service.key);
-        changed.push(service);
-      }
+      else this.#given.set(host, service.key);
+      yield { changed: service, removed: isDeepStrictEqual(before, service?.key) ? undefined : before };
     }
-    return { changed, removed };
   }
 
   #watch(set: string, host: string): void {
-    if (!this.#hostOf.has(set)) {
-      this.#hostOf.set(set, host);
-      this.#sets.set(set, undefined);
-      this.#untold++;
-      // One that is asked for no more, and again in the same breath, goes on.
-      if (!this.#removed.delete(set)) this.#added.add(set);
-    }
+    if (this.#hostOf.has(set)) return;
+    this.#hostOf.set(set, host);
+    // One that is asked for no more, and again in the same breath, is asked for all the time.
+    if (this.#removed.delete(set)) return;
+    this.#sets.set(set, undefined);
+    this.#untold++;
+    this.#added.add(set);
   }
 
   #forget(set: string): void {
     if (!this.#hostOf.delete(set)) return;
+    if (this.#added.delete(set)) this.#drop(set);
+    else this.#removed.add(set);
+  }
+
+  #drop(set: string): void {
     if (this.#sets.get(set) === undefined) this.#untold--;
     this.#sets.delete(set);
-    if (!this.#added.delete(set)) this.#removed.add(set);
   }
 
   #service(unordered: readonly MeshCluster[]): RegistryService | undefined {

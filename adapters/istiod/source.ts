@@ -1,5 +1,6 @@
 import { nameFilter } from '#config/fields.js';
 import { asError, reasonOf } from '#model/reason.js';
+import type { RegistryService, ServiceKey } from '#model/service.js';
 import { type Cause, cause, type Source, type SourceContext, type SourceOutput } from '#sources/contract.js';
 import { Turn } from '#sources/turn.js';
 import { Connection, UnknownMethodError } from './connection.js';
@@ -107,7 +108,7 @@ class Conversation {
         connection.send(protocol.answer(await this.#take(response)));
         const watching = this.#mesh.takeWatching();
         if (watching !== undefined) connection.send(protocol.watch(watching.added, watching.removed));
-        this.#tell(why);
+        await this.#tell(why);
       }
     } finally {
       signal.removeEventListener('abort', close);
@@ -147,10 +148,17 @@ class Conversation {
     return reason;
   }
 
-  #tell(why: Cause): void {
+  async #tell(why: Cause): Promise<void> {
     if (!this.#isTold) return;
     if (!this.isListed && !this.#mesh.isComplete) return;
-    const { changed, removed } = this.#mesh.takeChange();
+    const turn = new Turn();
+    const changed: RegistryService[] = [];
+    const removed: ServiceKey[] = [];
+    for (const change of this.#mesh.takeChanges()) {
+      if (change.changed !== undefined) changed.push(change.changed);
+      if (change.removed !== undefined) removed.push(change.removed);
+      if (turn.isLong) await turn.next();
+    }
     if (this.isListed) {
       if (changed.length + removed.length > 0) this.#out.update(changed, removed, why);
       return;

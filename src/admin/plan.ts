@@ -2,7 +2,6 @@ import { Catalog } from '#catalog/catalog.js';
 import { isServed } from '#catalog/shards.js';
 import { parseRanges, VipAllocator } from '#catalog/vip.js';
 import { nameFilter } from '#config/fields.js';
-import { ownGateways } from '#config/gateways.js';
 import type { Config, RegistryConfig } from '#config/schema.js';
 import { type EndpointChange, hostEntry } from '#journal/entry.js';
 import { compareText, type MeshService } from '#model/mesh.js';
@@ -78,15 +77,11 @@ export function plan(parts: Parts, next: Config): Plan {
 function writesOf({ catalog, publishing, config }: Parts, next: Config, shadow: Catalog): WritePlan[] {
   const { owner } = next.state;
   const claims = new Claims({
+    gateways: publishing.gatewaysOf(() => next),
     owner,
     run: publishing.run,
     isOwn: publishing.isOwn,
     serviceOf: (key) => shadow.view(key.registry)?.services.get(serviceId(key)),
-    gateways: {
-      gateways: ownGateways(next),
-      port: (host, number) => publishing.gatewayPorts.port(host, number),
-      error: 'its port at the gateways is given out when the configuration is taken over',
-    },
   });
   claims.configure(
     publicationsOf(next, (registry) => adapterOf(registry).target),

@@ -2,7 +2,7 @@ import { EventEmitter } from 'eventemitter3';
 import type { GuardSettings } from '#guard/counts.js';
 import type { Guard } from '#guard/guard.js';
 import type { Held, Hold } from '#guard/hold.js';
-import { compareText, type MeshService } from '#model/mesh.js';
+import { compareText, type MeshService, registriesOf } from '#model/mesh.js';
 import { serviceId } from '#model/service.js';
 import type { Contribution, ContributionTrace, RegistryPolicy } from '#policy/contribution.js';
 import type { Known, KnownEmpty, KnownRegistry } from '#snapshot/known.js';
@@ -396,6 +396,7 @@ export class Catalog extends EventEmitter<{
         endpoints: [],
         unreachable: [],
         origins: [],
+        heldBy: registriesOf(known),
       });
       this.#graces.begin(host, this.#settings.grace);
     }

@@ -121,7 +121,7 @@ const kubernetes = z.strictObject({
     .string()
     .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'expected lower-case letters, digits and dashes')
     .default('pontoon')
-    .meta({ description: 'Name of our fields, and mark of our objects; its own for each group of replicas' }),
+    .meta({ description: 'Name of our fields; with state.owner the mark of our objects' }),
   rate: z.int().min(1).default(50).meta({ description: 'Writes per second, at most' }),
   resync: duration(1_000)
     .prefault('10m')

@@ -18,7 +18,12 @@ export const kubernetesCheck: Check = {
     const subject = new Subject('istio.kubernetes');
     try {
       const client = await KubeClient.load(kubernetes.kubeconfig);
-      return [...(await ofRights(client, subject, patient)), ...ofSink(patient.running?.doors.kubernetes, subject)];
+      const status = patient.running?.doors.kubernetes;
+      return [
+        ...(await ofRights(client, subject, patient)),
+        ...ofSink(status, subject),
+        ...ofBothDoors(patient, status, subject),
+      ];
     } catch (error) {
       return [
         subject.fail(reasonOf(error), {
@@ -81,6 +86,26 @@ function ofSink(status: KubernetesStatus | undefined, subject: Subject): Finding
     subject.warn(`${counted(problems.length, 'object')} not as they should be: ${listed(told, 3)}`, {
       advice:
         'conflict: let the other field manager go of our fields; foreign: rename or remove that object; refused: mend what the reason names',
+    }),
+  ];
+}
+
+/** What is shown over xDS, too, or instead. */
+function ofBothDoors({ config }: Patient, status: KubernetesStatus | undefined, subject: Subject): Finding[] {
+  const { xds, kubernetes } = config.istio;
+  if (status === undefined || xds.length === 0) return [];
+  if (kubernetes?.keepOnXds === true)
+    return [
+      subject.warn(`${counted(status.services, 'service')} both as objects and over xDS (keepOnXds)`, {
+        advice:
+          'no istiod may read both: take keepOnXds away, or leave our listeners to istiods that do not see this cluster',
+      }),
+    ];
+  if (status.uncovered === 0 || status.error !== undefined) return [];
+  return [
+    subject.warn(`${counted(status.uncovered, 'service')} without an object: over xDS instead`, {
+      advice:
+        'nothing, if objects are still being written; else see what is refused: an istiod without our listeners does not have them',
     }),
   ];
 }

@@ -50,9 +50,9 @@ export class Projection extends EventEmitter<{ change: [ProjectionChange] }> {
     return this.resources(host).filter((resource) => resource.type === 'ServiceEntry');
   }
 
-  /** All resources as they are sent. */
-  encoded(): EncodedResource[] {
-    return [...this.#projected.values()].flat();
+  /** The resources of a host as they are sent; those of all hosts, if none is given. */
+  encoded(host?: string): readonly EncodedResource[] {
+    return host === undefined ? [...this.#projected.values()].flat() : (this.#projected.get(host) ?? []);
   }
 
   /** What Istio or Envoy would refuse, by host. */
@@ -82,7 +82,7 @@ export class Projection extends EventEmitter<{ change: [ProjectionChange] }> {
     const service = this.#catalog.services.get(host);
     const { resources, rejected } = service === undefined ? nothing : this.#checked(service);
     if (service === undefined || resources.length + rejected.length === 0) return [];
-    const scope = meshScope(service, before);
+    const scope = meshScope(service);
     const mesh = before !== undefined && isDeepStrictEqual(scope, before) ? before : scope;
     const encoded = resources.map((resource) => encodeResource(resource, mesh));
     this.#projected.set(host, encoded);

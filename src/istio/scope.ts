@@ -1,4 +1,4 @@
-import type { MeshService } from '#model/mesh.js';
+import { type MeshService, registriesOf } from '#model/mesh.js';
 
 /** What conditions on mesh services can name: `mesh` in the configuration's expressions. */
 export interface MeshScope {
@@ -12,12 +12,7 @@ export interface MeshScope {
   readonly location: MeshService['location'];
 }
 
-/** @param before of the same service: one that is gone stays where it was seen until it is deleted */
-export function meshScope(service: MeshService, before: MeshScope | undefined): MeshScope {
-  const { host, namespace, origins, location } = service;
-  const registries =
-    origins.length === 0 && before !== undefined
-      ? before.registries
-      : [...new Set(origins.map(({ registry }) => registry))];
-  return { host, name: host.split('.', 1)[0] ?? '', namespace, registries, location };
+export function meshScope(service: MeshService): MeshScope {
+  const { host, namespace, location } = service;
+  return { host, name: host.split('.', 1)[0] ?? '', namespace, registries: registriesOf(service), location };
 }

@@ -53,7 +53,7 @@ export interface CollectionReader {
 /**
  * Reads a collection and hears of its changes, until the signal aborts. A watch that breaks goes on where it ended; where the server does not know that place
  * any more, all is listed anew.
- * @throws KubeError if the first listing fails; the signal's reason
+ * @throws KubeError if the first listing fails, or the server knows no such collection any more; the signal's reason
  */
 export async function follow(
   client: KubeClient,
@@ -77,8 +77,10 @@ export async function follow(
         await backoff.pause(signal);
         continue;
       }
+      const cause = error instanceof Broken ? error.cause : error;
+      if (cause instanceof KubeError && cause.status === 404) throw cause;
       version = error instanceof Broken ? error.version : version;
-      reader.lost(asError(error instanceof Broken ? error.cause : error));
+      reader.lost(asError(cause));
       await backoff.pause(signal);
     }
   }

@@ -61,6 +61,13 @@ export interface MeshService {
   readonly unreachable: readonly Rejection[];
   /** The registries' services that it is made of, in the order of the configuration; empty while a gone service waits for its deletion. */
   readonly origins: readonly ServiceKey[];
+  /** The registries that held it last, while it waits for its deletion: conditions go on with them. */
+  readonly heldBy?: readonly string[] | undefined;
+}
+
+/** The registries that hold a service, in the order of the configuration; of one that is gone, those that held it last. */
+export function registriesOf({ origins, heldBy }: Pick<MeshService, 'origins' | 'heldBy'>): readonly string[] {
+  return heldBy ?? [...new Set(origins.map(({ registry }) => registry))];
 }
 
 /** Compares by code units: the same everywhere, whatever the locale. */

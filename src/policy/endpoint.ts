@@ -208,7 +208,7 @@ function first(
 /** What an instance takes from its pod, for people. */
 function podText(pod: Workload): string {
   const labels = Object.entries(pod.labels).map(([key, value]) => `${key} ${value}`);
-  const strict = pod.strict === undefined ? [] : [`mutual TLS only at ${strictText(pod.strict)}`];
+  const strict = pod.strict === undefined ? [] : [`mutual TLS only at ports: ${strictText(pod.strict)}`];
   const parts = [...labels, ...(pod.identity === undefined ? [] : [pod.identity]), ...strict];
   return `${nameOf(pod)}: ${parts.length === 0 ? 'no mutual TLS' : parts.join(', ')}`;
 }

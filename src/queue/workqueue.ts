@@ -57,6 +57,11 @@ export class WorkQueue {
     void this.#pump();
   }
 
+  /** Begins nothing until it is opened again; what waits stays. */
+  pause(): void {
+    this.#isOpen = false;
+  }
+
   /** Forgets all that waits, and resolves when nothing is being done any more. */
   async close(): Promise<void> {
     this.#isOpen = false;

@@ -7,5 +7,5 @@ export interface Sink {
   close(): Promise<void>;
 }
 
-/** Which resources a sink shows; always the same answer for one resource. */
+/** Which resources a sink shows. */
 export type ResourceFilter = (resource: EncodedResource) => boolean;

@@ -176,7 +176,10 @@ function held(value: unknown): KnownHeld {
 
 function meshService(value: unknown): MeshService {
   const raw = object(value);
+  // Of one that waits for its deletion.
+  const heldBy = optional(raw, 'heldBy', texts);
   return {
+    ...(heldBy === undefined ? {} : { heldBy }),
     host: text(raw, 'host'),
     namespace: text(raw, 'namespace'),
     exportTo: texts(raw, 'exportTo'),

@@ -38,7 +38,7 @@ describe('a service in the middle of its migration, of plain instances and of po
   const ports: Record<keyof typeof addresses, number> = { plain: 0, strict: 0, permissive: 0 };
 
   before(async function () {
-    await requireServers(this, 'istiod', 'envoy', 'etcd', 'kube-apiserver');
+    await requireServers(this, 'istiod', 'envoy', 'etcd', 'kube-apiserver', 'istio-crds');
     const folder = serverFolder('strict');
     const authority = new MeshAuthority(folder);
     const server = authority.workload('orders', identity);
@@ -58,9 +58,13 @@ describe('a service in the middle of its migration, of plain instances and of po
     const injected = { 'security.istio.io/tlsMode': 'istio' };
     for (const kind of ['strict', 'permissive'] as const)
       await writer.pod('shop', `orders-${kind}`, addresses[kind], {
-        metadata: { labels: injected },
+        metadata: { labels: { ...injected, kind } },
         spec: { serviceAccountName: 'orders' },
       });
+    await api.installIstio('PeerAuthentication');
+    await writer.apply('PeerAuthentication', 'shop', 'strict', {
+      spec: { selector: { matchLabels: { kind: 'strict' } }, mtls: { mode: 'STRICT' } },
+    });
 
     services = join(folder, 'services.yaml');
     const instances = Object.entries(addresses).map(([kind, address]) => ({
@@ -113,6 +117,20 @@ describe('a service in the middle of its migration, of plain instances and of po
     expect(counts).to.have.all.keys('plain', 'strict', 'permissive');
   });
 
+  it('knows which pod callers outside the mesh cannot call, which is the one that refuses plaintext', async () => {
+    const { endpoints } = await pontoon.service(host);
+    for (const [kind, address] of Object.entries(addresses)) {
+      const port = ports[kind as keyof typeof ports];
+      const answer = await fetch(`http://${address}:${port}/`).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+      const endpoint = endpoints.find((one) => one.address === address);
+      expect(endpoint?.strict, kind).to.deep.equal(answer ? undefined : [port]);
+      expect(answer, kind).to.equal(kind !== 'strict');
+    }
+  });
+
   it('has the callers check the identity of the pod, which is of another namespace than the entry', async () => {
     const entry = (await entriesOf(istiod)).get(host);
     const spec = entry?.spec as { subjectAltNames?: string[]; endpoints?: { serviceAccount?: string }[] } | undefined;
@@ -125,7 +143,7 @@ describe('a service in the middle of its migration, of plain instances and of po
     const { found } = (await pontoon.get(`/api/v1/explain?q=${addresses.strict}`)) as Explanations;
     const steps = found.flatMap(({ instances }) => instances.flatMap((one) => one.steps));
     expect(steps.find(({ step }) => step === 'pod')?.result).to.equal(
-      `pod shop/orders-strict of k8s: security.istio.io/tlsMode istio, ${identity}`,
+      `pod shop/orders-strict of k8s: security.istio.io/tlsMode istio, ${identity}, mutual TLS only at ports: all`,
     );
   });
 

@@ -6,7 +6,7 @@ import { ServiceEntry_Location, ServiceEntry_Resolution } from '#proto/istio/net
 import { Rate } from '#queue/rate.js';
 import { WorkQueue } from '#queue/workqueue.js';
 import { Ledger } from '#sinks/kubernetes/ledger.js';
-import { type Manifest, manifests, type Refused, type Seen, seen } from '#sinks/kubernetes/manifest.js';
+import { isHeldBy, type Manifest, manifests, type Refused, type Seen, seen } from '#sinks/kubernetes/manifest.js';
 import { failureOf } from '#sinks/kubernetes/problem.js';
 import { until } from '#test/servers/probes.js';
 
@@ -95,6 +95,55 @@ describe('Kubernetes sink: manifests', () => {
     for (const { size } of parts) expect(size).to.be.below(1_300_000);
   });
 
+  it('stay as many while a service is about as big as one object holds', () => {
+    const counts = (endpoints: number, ids: readonly string[]) => {
+      const now = manifests(entry(endpoints), ['r'], options, ids).filter(isManifest);
+      return now.map(({ id }) => id);
+    };
+    const whole = counts(4_096, []);
+    expect(whole).to.deep.equal(['shop/a.test']);
+    const two = counts(4_097, whole);
+    expect(two).to.have.length(2);
+    expect(counts(4_096, two)).to.deep.equal(two);
+    expect(counts(3_700, two)).to.deep.equal(two);
+    expect(counts(3_600, two)).to.deep.equal(whole);
+    expect(counts(3_700, whole)).to.deep.equal(whole);
+    const four = counts(9_000, two);
+    expect(four).to.have.length(4);
+    expect(counts(7_900, four)).to.deep.equal(four);
+    expect(counts(7_900, two)).to.deep.equal(two);
+  });
+
+  it('hold an entry as one, or in all of its parts', () => {
+    const [first = '', second = ''] = made(entry(5_000)).map(({ id }) => id);
+    expect(isHeldBy('shop/a.test', ['shop/a.test'])).to.equal(true);
+    expect(isHeldBy('shop/a.test', [first])).to.equal(false);
+    expect(isHeldBy('shop/a.test', [first, second])).to.equal(true);
+    expect(isHeldBy('shop/a.test', ['shop/b.test', `${first}x`, second])).to.equal(false);
+  });
+
+  it('are about the host that they were written for, whatever somebody makes of it', () => {
+    const object = told(made(entry(1))[0] as Manifest) as { spec: { hosts: string[] }; metadata: object };
+    expect(seen(object, options)).to.include({ host: 'a.test', isMoved: false });
+    object.spec.hosts = ['b.test'];
+    expect(seen(object, options)).to.include({ host: 'a.test', isMoved: true });
+    expect(seen(object, { ...options, owner: 'another' })).to.include({ host: 'b.test', isMoved: false });
+  });
+
+  it('differ by their alternative names', () => {
+    const resource = entry(1);
+    const [plain] = made(resource);
+    const [named] = made({
+      ...resource,
+      body: { ...resource.body, subjectAltNames: ['spiffe://cluster.local/ns/a/sa/b'] },
+    });
+    expect(named?.hash).to.not.equal(plain?.hash);
+    expect(seen(told(named as Manifest), options).hash).to.equal(named?.hash);
+    const object = told(named as Manifest) as { spec: { subjectAltNames?: string[] }; metadata: object };
+    delete object.spec.subjectAltNames;
+    expect(seen(object, options).hash).to.equal(plain?.hash);
+  });
+
   it('are refused with what to do, if they are not to be split', () => {
     const [refused] = manifests(entry(4_097), ['r'], { ...options, oversized: 'refuse' });
     expect(refused).to.have.property('reason').that.includes('4097 endpoints').and.includes('oversized: split');
@@ -106,6 +155,7 @@ describe('Kubernetes sink: ledger', () => {
   const object = (name: string, version: number, more: Partial<Seen> = {}): Seen => ({
     id: `shop/${name}`,
     host: name,
+    isMoved: false,
     uid: name,
     resourceVersion: String(version),
     isOurs: true,
@@ -157,6 +207,37 @@ describe('Kubernetes sink: queue and rate', () => {
     await until('all is done', () => queue.size === 0);
     expect(done.filter((key) => key === 'a').length).to.be.within(2, 3);
     expect(done.filter((key) => key !== 'a').sort()).to.deep.equal(['b', 'c']);
+    await queue.close();
+  });
+
+  it('does what was added while its worker looked elsewhere', async () => {
+    const done: string[] = [];
+    const queue = new WorkQueue(async (key) => {
+      // In the moment in which the pump waits for the loop.
+      if (key === 'a') setImmediate(() => queue.add('b'));
+      if (key === 'b') setImmediate(() => queue.add('a2'));
+      done.push(key);
+    }, 1);
+    queue.open();
+    for (let round = 0; round < 200; round++) {
+      done.length = 0;
+      queue.add('a');
+      await until('all three', () => done.length === 3, 10_000, 0);
+      expect(done).to.deep.equal(['a', 'b', 'a2']);
+    }
+    await queue.close();
+  });
+
+  it('begins nothing while it is paused, and forgets nothing', async () => {
+    const done: string[] = [];
+    const queue = new WorkQueue(async (key) => void done.push(key), 2);
+    queue.open();
+    queue.pause();
+    queue.add('a');
+    await sleep(20);
+    expect(done).to.deep.equal([]);
+    queue.open();
+    await until('it goes on', () => done.length === 1);
     await queue.close();
   });
 

@@ -6,7 +6,7 @@ import { pino } from 'pino';
 import { stringify } from 'yaml';
 import type { Explanations } from '#admin/explain.js';
 import type { GuardsReport } from '#admin/guards.js';
-import type { RegistryReport, ServiceReport, StateReport } from '#admin/report.js';
+import type { DoorsReport, RegistryReport, ServiceReport, StateReport } from '#admin/report.js';
 import { parseConfig } from '#config/load.js';
 import { freePort } from '#test/servers/ports.js';
 import { until } from '#test/servers/probes.js';
@@ -77,6 +77,27 @@ describe('what is known outlives a process', function () {
     write('a.yaml', 13);
     await until('what changed', async () => (await endpoints(second)) === 13);
     expect(await registry(second)).to.include({ state: 'live', restored: false });
+  });
+
+  it('conditions know the registries of a service that is in its grace', async () => {
+    const state = { directory: path('grace') };
+    const mine = async () => ({
+      state,
+      istio: { xds: [{ listen: `127.0.0.1:${await freePort()}`, when: '"a" in mesh.registries' }] },
+    });
+    const shown = async (pontoon: Pontoon) =>
+      (await get<DoorsReport>(pontoon, 'doors')).listeners[0]?.open[0]?.resources;
+    write('a.yaml', 1);
+    const first = await start(await mine());
+    await until('ready', () => isReady(first));
+    write('a.yaml', 0);
+    await until('emptied', async () => (await endpoints(first)) === 0);
+    expect(await shown(first)).to.equal(1);
+    await end(first);
+    const second = await start(await mine());
+    await until('ready', () => isReady(second));
+    expect(await endpoints(second), 'in its grace').to.equal(0);
+    expect(await shown(second)).to.equal(1);
   });
 
   it('the first listing is guarded, and a hold goes on over restarts until it is released', async () => {

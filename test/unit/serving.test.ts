@@ -1,5 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer as createHttpServer } from 'node:http';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -98,6 +99,49 @@ describe('shards that come and go while a Pontoon runs', function () {
         'p.yaml',
       ),
     ).to.throw('istio.xds[0].shards: expected 4, as in serve, found 1');
+  });
+
+  it('waits with shards that come for an optional registry, too, if it was known before', async () => {
+    // Of Consul only what falls into the shards is read: what comes has to be read anew.
+    let isAway = false;
+    const agent = createHttpServer((request, response) => {
+      const { pathname, searchParams } = new URL(request.url ?? '/', 'http://agent');
+      if (isAway) return response.destroy();
+      // Nothing changes here.
+      if (searchParams.get('index') === '7') return;
+      const name = pathname.split('/').at(-1) ?? '';
+      const instance = {
+        Node: { Node: 'n', Address: '10.0.0.2' },
+        Service: { ID: name, Service: name, Port: 80 },
+        Checks: [],
+      };
+      const body = pathname === '/v1/catalog/services' ? Object.fromEntries(names.map((one) => [one, []])) : [instance];
+      response.setHeader('content-type', 'application/json').setHeader('x-consul-index', '7').end(JSON.stringify(body));
+    });
+    await new Promise<void>((resolve) => agent.listen(0, '127.0.0.1', resolve));
+    const servers = [`http://127.0.0.1:${(agent.address() as AddressInfo).port}`];
+    const registries = [
+      { name: 'a', type: 'file', path: file },
+      { name: 'b', type: 'consul', servers, required: false },
+    ];
+    try {
+      const pontoon = await start('0-1/4', { registries });
+      await until('b listed', async () => (await get<RegistryReport>(pontoon, 'registries/b')).complete);
+      isAway = true;
+      await pontoon.reload(config('0-3/4', { registries }));
+      await until('only b awaited', async () => (await waitingFor(pontoon)).join() === 'b');
+      expect((await fetch(`${pontoon.adminUrl}/readyz`)).status).to.equal(503);
+      isAway = false;
+      await until('synced', async () => (await waitingFor(pontoon)).length === 0);
+      // At a start nobody waits for it.
+      isAway = true;
+      await running.pop()?.stop();
+      const again = await start('0-3/4', { registries });
+      await until('synced without it', async () => (await waitingFor(again)).length === 0);
+    } finally {
+      agent.closeAllConnections();
+      agent.close();
+    }
   });
 
   it('leaves shards as they are, but for a restart, where files or objects are written, too', async () => {

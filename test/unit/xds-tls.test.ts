@@ -190,5 +190,17 @@ describe('client identities', () => {
     expect(who(['spiffe://cluster.local/**'], `URI:${istiod}`)).to.deep.equal({ name: istiod });
     expect(who([], 'DNS:any')).to.deep.equal({ name: 'any' });
     expect(who(['a.*'], '')).to.deep.equal({ refused: 'not allowed' });
+    for (const [allow, name, isAllowed] of [
+      ['*.mesh.example', 'a.mesh.example', true],
+      ['*.mesh.example', 'a.b.mesh.example', false],
+      ['**.mesh.example', 'a.b.mesh.example', true],
+      ['*', 'a.b', false],
+      ['a*.mesh', 'ab.mesh', true],
+      ['!evil.mesh', 'good.mesh', false],
+      ['a.mesh', 'a-mesh', false],
+    ] as const)
+      expect(who([allow], `DNS:${name}`), `${allow}: ${name}`).to.deep.equal(
+        isAllowed ? { name } : { refused: 'not allowed' },
+      );
   });
 });

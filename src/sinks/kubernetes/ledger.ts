@@ -8,6 +8,12 @@ export class Ledger {
   /** What was heard of while a listing goes on is newer than what that says. */
   #heard: Set<string> | undefined;
   #listing: Seen[] = [];
+  readonly #touched: (host: string) => void;
+
+  /** @param touched is called when there is one of ours more or less about a host */
+  constructor(touched: (host: string) => void = () => undefined) {
+    this.#touched = touched;
+  }
 
   get(id: string): Seen | undefined {
     return this.#objects.get(id);
@@ -80,19 +86,23 @@ export class Ledger {
   }
 
   #put(object: Seen): void {
-    this.#drop(object.id);
+    const known = this.#objects.get(object.id);
+    if (known?.isOurs !== object.isOurs || known.host !== object.host) this.#drop(object.id);
     this.#objects.set(object.id, object);
     if (!object.isOurs) return;
     const ids = this.#hosts.get(object.host) ?? new Set();
     this.#hosts.set(object.host, ids.add(object.id));
+    this.#touched(object.host);
   }
 
   #drop(id: string): void {
     const known = this.#objects.get(id);
     if (known === undefined) return;
     this.#objects.delete(id);
+    if (!known.isOurs) return;
     const ids = this.#hosts.get(known.host);
     ids?.delete(id);
     if (ids?.size === 0) this.#hosts.delete(known.host);
+    this.#touched(known.host);
   }
 }

@@ -8,6 +8,8 @@ import type { ServiceEntry } from '#proto/istio/networking.js';
 const managedByLabel = 'app.kubernetes.io/managed-by';
 const ownerLabel = 'pontoon.io/owner';
 const registriesAnnotation = 'pontoon.io/registries';
+/** The host that we wrote it for, whatever somebody makes of `spec.hosts`. */
+const hostAnnotation = 'pontoon.io/host';
 /** What istiod itself reads of an entry's labels. */
 const revisionLabel = 'istio.io/rev';
 
@@ -19,12 +21,14 @@ const MOST_ADDRESSES = 256;
 const MOST_BYTES = 1_300_000;
 /** More entries than this are no way to hold one service. */
 const MOST_PARTS = 64;
+/** How full fewer parts may be than there are: a service that is about as big as an object holds is not spread anew with each instance. */
+const ROOM = 0.9;
 
 /** Whose objects they are, and what they are to look like. */
 export interface ManifestOptions {
-  /** Value of the ledger's label. */
+  /** `state.owner`: value of one of the labels that tell ours. */
   readonly owner: string;
-  /** Our name for server-side apply, and the value of the label for people. */
+  /** Our name for server-side apply, and the value of the other label. */
   readonly fieldManager: string;
   readonly oversized: 'split' | 'refuse';
 }
@@ -35,6 +39,8 @@ export interface Manifest {
   readonly id: string;
   readonly namespace: string;
   readonly name: string;
+  /** `spec.hosts`. */
+  readonly hosts: readonly string[];
   readonly body: object;
   /** Of all that we say of it. */
   readonly hash: string;
@@ -55,11 +61,13 @@ type Entry = IstioResource<'ServiceEntry'>;
  * The objects for a ServiceEntry: one; of one that is too big for an object several, over which its endpoints are spread by the hash of their address, so that
  * each stays where it is. istiod joins the entries of one host in one namespace.
  * @param registries that hold the host, for people
+ * @param ids of the objects that there are of the host
  */
 export function manifests(
   resource: Entry,
   registries: readonly string[],
   options: ManifestOptions,
+  ids: readonly string[] = [],
 ): readonly (Manifest | Refused)[] {
   const { body } = resource;
   const id = `${resource.namespace}/${resource.name}`;
@@ -68,13 +76,14 @@ export function manifests(
   if (body.addresses.length > MOST_ADDRESSES)
     return [{ id, reason: `${body.addresses.length} addresses; an object holds ${MOST_ADDRESSES} at most` }];
   const whole = manifest(resource, registries, options);
-  if (fits(body, whole)) return [whole];
+  const before = options.oversized === 'split' ? Math.max(1, ...ids.map((one) => partOf(id, one)?.of ?? 1)) : 1;
+  if (fits(body, whole, before > 1)) return [whole];
   const size = `${body.endpoints.length} endpoints in ${whole.size} bytes; an object holds ${MOST_ENDPOINTS} in ${MOST_BYTES} at most`;
   if (options.oversized === 'refuse') return [{ id, reason: `${size}: set istio.kubernetes.oversized: split` }];
   for (let count = 2; count <= MOST_PARTS; count *= 2) {
     const parts = split(resource, count);
     const made = parts.map((part) => manifest(part, registries, options));
-    if (!parts.every((part, index) => fits(part.body, made[index] as Manifest))) continue;
+    if (!parts.every((part, index) => fits(part.body, made[index] as Manifest, count < before))) continue;
     const tooLong = parts.find(({ name }) => name.length > 253);
     if (tooLong === undefined) return made;
     return [{ id, reason: `${size}, and for the names of several its name is too long` }];
@@ -99,12 +108,28 @@ function part(address: string, count: number): number {
   return createHash('sha256').update(address).digest().readUInt32BE() % count;
 }
 
-function fits({ endpoints }: ServiceEntry, { size }: Manifest): boolean {
-  return endpoints.length <= MOST_ENDPOINTS && size <= MOST_BYTES;
+/** @param withRoom for some more */
+function fits({ endpoints }: ServiceEntry, { size }: Manifest, withRoom: boolean): boolean {
+  const share = withRoom ? ROOM : 1;
+  return endpoints.length <= MOST_ENDPOINTS * share && size <= MOST_BYTES * share;
+}
+
+/** Which part of how many an object is of an entry `namespace/name`; undefined if it is none. */
+function partOf(id: string, object: string): { readonly part: number; readonly of: number } | undefined {
+  if (!object.startsWith(`${id}.part-`)) return undefined;
+  const [, part, of] = /^part-(\d+)-of-(\d+)-[0-9a-f]{8}$/.exec(object.slice(id.length + 1)) ?? [];
+  return part === undefined ? undefined : { part: Number(part), of: Number(of) };
+}
+
+/** Whether these objects of a host hold an entry `namespace/name`: as one, or in all of its parts. */
+export function isHeldBy(id: string, ids: readonly string[]): boolean {
+  if (ids.includes(id)) return true;
+  const parts = ids.flatMap((one) => partOf(id, one) ?? []);
+  return parts.some(({ of }) => parts.filter((one) => one.of === of).length === of);
 }
 
 function manifest(
-  { namespace, name, type, labels, body }: Entry,
+  { namespace, name, type, host, labels, body }: Entry,
   registries: readonly string[],
   options: ManifestOptions,
 ): Manifest {
@@ -112,14 +137,15 @@ function manifest(
     name,
     namespace,
     labels: { ...labels, [managedByLabel]: options.fieldManager, [ownerLabel]: options.owner },
-    annotations: { [registriesAnnotation]: registries.join(',') },
+    annotations: { [hostAnnotation]: host, [registriesAnnotation]: registries.join(',') },
   };
   // Lists are written also when they are empty: what is not said is not ours, and others could fill it in.
   const spec = { addresses: [], exportTo: [], endpoints: [], ...serviceEntrySpec(body) };
   const object = { kind: type, metadata, spec };
   const said = content(object);
   const size = Buffer.byteLength(said);
-  return { id: `${namespace}/${name}`, namespace, name, body: object, hash: hashOf(said), size };
+  const { hosts } = body;
+  return { id: `${namespace}/${name}`, namespace, name, hosts, body: object, hash: hashOf(said), size };
 }
 
 /** A ServiceEntry as the API server shows it. */
@@ -135,7 +161,10 @@ interface SeenObject extends KubeObject {
 export interface Seen {
   /** `namespace/name`. */
   readonly id: string;
+  /** That we wrote it for, if it is ours; else the first that it names. */
   readonly host: string;
+  /** Whether it is ours, and names another host than we wrote. */
+  readonly isMoved: boolean;
   readonly uid: string;
   readonly resourceVersion: string;
   readonly isOurs: boolean;
@@ -148,14 +177,17 @@ export interface Seen {
 /** Takes of an object what has to be known of it. */
 export function seen(object: KubeObject, { owner, fieldManager }: ManifestOptions): Seen {
   const { metadata, spec = {} } = object as SeenObject;
-  const { labels = {}, managedFields = [] } = metadata;
+  const { labels = {}, annotations = {}, managedFields = [] } = metadata;
   const isOurs = labels[ownerLabel] === owner && labels[managedByLabel] === fieldManager;
-  const [host] = Array.isArray(spec.hosts) ? spec.hosts : [];
+  const [first] = Array.isArray(spec.hosts) ? spec.hosts : [];
+  const named = typeof first === 'string' ? first : '';
+  const host = (isOurs ? annotations[hostAnnotation] : undefined) ?? named;
   const others = [...new Set(managedFields.flatMap(({ manager }) => manager ?? []))].sort();
   const by = labels[managedByLabel];
   return {
     id: `${metadata.namespace ?? ''}/${metadata.name ?? ''}`,
-    host: typeof host === 'string' ? host : '',
+    host,
+    isMoved: host !== named,
     uid: metadata.uid ?? '',
     resourceVersion: metadata.resourceVersion ?? '',
     isOurs,
@@ -171,7 +203,7 @@ function content({ metadata, spec = {} }: Pick<SeenObject, 'metadata' | 'spec'>)
   const { labels = {}, annotations = {} } = metadata;
   return canonical([
     ...[managedByLabel, ownerLabel, revisionLabel].map((label) => labels[label]),
-    annotations[registriesAnnotation],
+    ...[hostAnnotation, registriesAnnotation].map((annotation) => annotations[annotation]),
     ...fields.map((field) => spec[field] ?? []),
   ]);
 }

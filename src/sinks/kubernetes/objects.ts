@@ -29,10 +29,12 @@ export class ServiceEntryObjects {
       throw new KubeError("the cluster does not know Istio's resources: install its CRDs (the chart istio/base)", 404);
     })) as { readonly versions?: readonly { readonly version: string }[] };
     const served = group.versions?.map(({ version }) => version) ?? [];
-    const version = VERSIONS.find((one) => served.includes(one));
-    if (version === undefined)
-      throw new KubeError(`${GROUP} is served as ${served.join(', ')}; expected one of ${VERSIONS.join(', ')}`);
-    return new ServiceEntryObjects(client, `${GROUP}/${version}`, options);
+    for (const version of VERSIONS.filter((one) => served.includes(one))) {
+      const objects = new ServiceEntryObjects(client, `${GROUP}/${version}`, options);
+      // A version that is served no more is still named for a while.
+      if (await objects.#isServed(signal)) return objects;
+    }
+    throw new KubeError(`${GROUP} is served as ${served.join(', ')}; expected one of ${VERSIONS.join(', ')}`);
   }
 
   /** All of them, in every namespace: those of others are there to be told from ours. */
@@ -40,21 +42,39 @@ export class ServiceEntryObjects {
     return { path: `/apis/${this.apiVersion}/serviceentries` };
   }
 
-  /** Writes an object as ours; nothing that another field manager holds. @returns what it is now @throws KubeError */
-  async apply({ namespace, name, body }: Manifest, signal: AbortSignal): Promise<Seen> {
+  /**
+   * Writes an object as ours; nothing that another field manager holds.
+   * @param known what is there: if that has been deleted or replaced meanwhile, nothing is written
+   * @returns what it is now
+   * @throws KubeError
+   */
+  async apply(
+    { namespace, name, body }: Pick<Manifest, 'namespace' | 'name' | 'body'>,
+    known: Seen | undefined,
+    signal: AbortSignal,
+  ): Promise<Seen> {
     const { fieldManager } = this.#options;
+    const { metadata, ...rest } = body as { readonly metadata: object };
     const answer = await this.client.ask(
       {
         method: 'PATCH',
         apply: true,
         path: this.#path(namespace, name),
         query: { fieldManager },
-        body: { apiVersion: this.apiVersion, ...body },
+        body: { apiVersion: this.apiVersion, ...rest, metadata: { ...metadata, uid: known?.uid } },
         timeout: TIMEOUT_MS,
       },
       signal,
     );
     return seen(answer as object, this.#options);
+  }
+
+  /** Gives an object of ours its hosts back, whoever changed them: without them it is about something else. @throws KubeError */
+  async restoreHosts({ namespace, name, hosts }: Manifest, { uid }: Seen, signal: AbortSignal): Promise<void> {
+    const { fieldManager } = this.#options;
+    const body = { metadata: { uid }, spec: { hosts } };
+    const path = this.#path(namespace, name);
+    await this.client.ask({ method: 'PATCH', path, query: { fieldManager }, body, timeout: TIMEOUT_MS }, signal);
   }
 
   /** Deletes an object if it is still what it was when it was seen. @throws KubeError */
@@ -65,6 +85,17 @@ export class ServiceEntryObjects {
     await this.client.ask(request, signal).catch((error: unknown) => {
       if (!(error instanceof KubeError) || error.status !== 404) throw error;
     });
+  }
+
+  async #isServed(signal: AbortSignal): Promise<boolean> {
+    const { path } = this.collection;
+    try {
+      await this.client.ask({ method: 'GET', path, query: { limit: '1' }, timeout: TIMEOUT_MS }, signal);
+      return true;
+    } catch (error) {
+      if (error instanceof KubeError && error.status === 404) return false;
+      throw error;
+    }
   }
 
   #path(namespace: string, name: string): string {

@@ -21,6 +21,8 @@ export interface Failure {
   readonly reason: string;
   /** Whether it is the API server that does not answer or asks for a pause: then all wait. */
   readonly isServer: boolean;
+  /** Whether the API server knows no such objects, in this version at least. */
+  readonly isUnknown: boolean;
   /** ms that the server asked for. */
   readonly retryAfter: number;
 }
@@ -29,11 +31,12 @@ export interface Failure {
 export function failureOf(error: unknown): Failure {
   const reason = reasonOf(error);
   const { status, retryAfter = 0, causes = [] } = error instanceof KubeError ? error : new KubeError(reason);
-  const failed = (isServer: boolean): Failure => ({ kind: 'failed', reason, isServer, retryAfter });
+  const failed = (isServer: boolean): Failure => ({ kind: 'failed', reason, isServer, isUnknown: false, retryAfter });
   const refused = (advice: string): Failure => ({
     kind: 'refused',
     reason: `${reason}: ${advice}`,
     isServer: false,
+    isUnknown: status === 404 && !reason.includes('" not found'),
     retryAfter: 0,
   });
   switch (status) {
@@ -59,6 +62,7 @@ export function failureOf(error: unknown): Failure {
         kind: 'conflict',
         reason: `others hold fields of it: ${fields}; nothing is forced: let them give these up, or delete the object, and it is made anew`,
         isServer: false,
+        isUnknown: false,
         retryAfter: 0,
       };
     }

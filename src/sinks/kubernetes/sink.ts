@@ -1,14 +1,17 @@
 import { setMaxListeners } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { isServed } from '#catalog/shards.js';
 import type { IstioConfig, Serve } from '#config/istio.js';
 import type { Candidacy, Coordination } from '#coordination/contract.js';
 import type { Projection, ProjectionChange } from '#istio/projection.js';
+import type { EncodedResource } from '#istio/resource.js';
 import { follow } from '#kubernetes/collection.js';
 import { KubeClient } from '#kubernetes/kubeclient.js';
 import { reasonOf } from '#model/reason.js';
 import type { ResourceFilter, Sink } from '#sinks/contract.js';
-import { Backoff } from '#sources/pace.js';
+import { Backoff, fork } from '#sources/pace.js';
+import { Covered } from './covered.js';
 import { Ledger } from './ledger.js';
 import type { ManifestOptions } from './manifest.js';
 import { seen } from './manifest.js';
@@ -19,9 +22,13 @@ import { Writer } from './writer.js';
 /** What a {@link KubernetesSink} needs beside the projection. */
 export interface KubernetesSinkOptions {
   readonly config: NonNullable<IstioConfig['kubernetes']>;
+  /** `state.owner`. */
+  readonly owner: string;
   /** Which shards are ours; all unless given. What has our mark and lies in another is not touched. */
   readonly serve?: Serve | undefined;
   readonly takes: ResourceFilter;
+  /** Is called when {@link KubernetesSink.covers} says something else about a host. */
+  readonly covered: (host: string) => void;
   readonly coordination: Coordination;
   /** Whether every registry has been read: before that, what is in the cluster and unknown here may still come. */
   readonly isComplete: () => boolean;
@@ -38,6 +45,8 @@ export interface KubernetesStatus {
   readonly apiVersion: string | undefined;
   /** Services that are to be objects. */
   readonly services: number;
+  /** Those of them that have no object yet, or none that the cluster takes. */
+  readonly uncovered: number;
   /** Objects of ours in the cluster, and ServiceEntries of others. */
   readonly objects: number;
   readonly others: number;
@@ -50,6 +59,11 @@ export interface KubernetesStatus {
   readonly lastWriteAt: number | undefined;
   readonly problems: readonly Problem[];
 }
+
+/** ms that a start waits for what is in the cluster. */
+const LONGEST_OPEN_MS = 10_000;
+/** ms after which a watch that goes on has told what was missed meanwhile. */
+const CAUGHT_UP_MS = 1_000;
 
 /** One of our objects, as it was last seen. */
 export interface ObjectStatus {
@@ -65,14 +79,23 @@ export interface ObjectStatus {
 export class KubernetesSink implements Sink {
   readonly #options: KubernetesSinkOptions;
   readonly #ours: ManifestOptions;
-  readonly #ledger = new Ledger();
+  readonly #ledger: Ledger;
+  readonly #covered: Covered;
   readonly #writer: Writer;
   readonly #candidacy: Candidacy;
   #isReady = false;
   #leads = false;
   #isClosed = false;
-  #session: { readonly ending: AbortController; readonly done: Promise<void> } | undefined;
+  readonly #reading = new AbortController();
+  #read: Promise<void> = Promise.resolve();
+  /** Ends what is read in one version. */
+  #following: AbortController | undefined;
+  /** Ends the writing, while there is any. */
+  #writing: AbortController | undefined;
   #before: Promise<void> = Promise.resolve();
+  #resuming: NodeJS.Timeout | undefined;
+  /** Settles the start: all is listed, or cannot be. */
+  #opened = (): void => undefined;
   #objects: ServiceEntryObjects | undefined;
   #client: KubeClient | undefined;
   #isListed = false;
@@ -80,9 +103,11 @@ export class KubernetesSink implements Sink {
 
   constructor(projection: Projection, options: KubernetesSinkOptions) {
     this.#options = options;
-    const { config, serve, coordination } = options;
+    const { config, owner, serve, coordination } = options;
     const { fieldManager, oversized } = config;
-    this.#ours = { owner: fieldManager, fieldManager, oversized };
+    this.#ours = { owner, fieldManager, oversized };
+    this.#ledger = new Ledger((host) => this.#covered.look(host));
+    this.#covered = new Covered(this.#ledger, options.covered);
     this.#writer = new Writer(this.#ledger, projection, {
       ...this.#ours,
       rate: config.rate,
@@ -90,6 +115,7 @@ export class KubernetesSink implements Sink {
       isComplete: options.isComplete,
       serves: (host) => isServed(host, serve),
       mayWrite: () => this.#candidacy.isLeader,
+      unknown: () => this.#following?.abort(new Error('ServiceEntries are not served in this version any more')),
       log: options.log,
     });
     projection.on('change', (change) => this.#changed(change, projection));
@@ -100,6 +126,23 @@ export class KubernetesSink implements Sink {
     });
   }
 
+  /** Reads what is in the cluster, and hears of its changes from then on. Resolves when that is known, cannot be had, or takes too long. */
+  async open(): Promise<void> {
+    const { signal } = this.#reading;
+    const isOpen = new Promise<void>((resolve) => {
+      this.#opened = resolve;
+    });
+    this.#read = this.#run(signal);
+    const patience = new AbortController();
+    await Promise.race([isOpen, sleep(LONGEST_OPEN_MS, undefined, { signal: patience.signal }).catch(() => undefined)]);
+    patience.abort();
+  }
+
+  /** Whether a resource has its object in the cluster. */
+  covers(resource: Pick<EncodedResource, 'host' | 'name'>): boolean {
+    return this.#covered.has(resource);
+  }
+
   ready(): void {
     this.#isReady = true;
     this.#look();
@@ -107,8 +150,11 @@ export class KubernetesSink implements Sink {
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#reading.abort();
     this.#look();
-    await this.#before;
+    await Promise.all([this.#read, this.#before]);
+    clearTimeout(this.#resuming);
+    this.#covered.close();
     this.#client?.close();
   }
 
@@ -119,6 +165,7 @@ export class KubernetesSink implements Sink {
       error: this.#error ?? this.#writer.error,
       apiVersion: this.#objects?.apiVersion,
       services: this.#writer.services,
+      uncovered: [...this.#writer.hosts()].filter((host) => this.#ledger.ofHost(host).length === 0).length,
       objects: ours,
       others,
       requests: this.#client?.requests ?? 0,
@@ -153,34 +200,37 @@ export class KubernetesSink implements Sink {
 
   /** Begins to write when this replica is to, and ends it when it is not. */
   #look(): void {
-    const isDue = this.#isReady && this.#leads && !this.#isClosed;
-    if (isDue && this.#session === undefined) {
+    const isDue = this.#isReady && this.#leads && this.#isListed && !this.#isClosed;
+    if (isDue && this.#writing === undefined) {
       const ending = new AbortController();
       // Each write listens to it.
       setMaxListeners(0, ending.signal);
-      const done = this.#before.then(() => this.#run(ending.signal));
-      this.#session = { ending, done };
-      this.#before = done;
-    } else if (!isDue && this.#session !== undefined) {
-      this.#session.ending.abort();
-      this.#session = undefined;
+      this.#writing = ending;
+      this.#before = this.#before.then(() => {
+        if (!ending.signal.aborted) this.#writer.start(ending.signal);
+      });
+    } else if (!isDue && this.#writing !== undefined) {
+      this.#writing.abort();
+      this.#writing = undefined;
+      this.#before = this.#before.then(() => this.#writer.stop());
     }
   }
 
-  /** Reads all, and writes what is not as it should be, until the signal aborts. Does not throw. */
+  /** Reads all, and hears of changes, until the signal aborts. Does not throw. */
   async #run(signal: AbortSignal): Promise<void> {
     const backoff = new Backoff();
     while (!signal.aborted)
       try {
         this.#client ??= await KubeClient.load(this.#options.config.kubeconfig);
         this.#objects = await ServiceEntryObjects.open(this.#client, this.#ours, signal);
-        await this.#follow(this.#objects, signal);
+        this.#writer.use(this.#objects);
+        const { controller, release } = fork(signal);
+        this.#following = controller;
+        await this.#follow(this.#objects, controller.signal).finally(release);
       } catch (error) {
         if (!signal.aborted) this.#lost(error);
         await backoff.pause(signal).catch(() => undefined);
       }
-    this.#isListed = false;
-    await this.#writer.stop();
   }
 
   async #follow(objects: ServiceEntryObjects, signal: AbortSignal): Promise<void> {
@@ -193,10 +243,12 @@ export class KubernetesSink implements Sink {
         listed: (object) => ledger.listed(seen(object, this.#ours)),
         end: () => {
           const hosts = ledger.end();
-          if (this.#isListed) for (const host of hosts) this.#writer.repair(host);
-          else this.#writer.start(objects, signal);
+          for (const host of hosts) if (this.#isListed) this.#writer.repair(host);
           this.#isListed = true;
-          this.#back();
+          this.#covered.known(this.#writer.hosts());
+          this.#opened();
+          this.#back(0);
+          this.#look();
         },
         changed: (object) => {
           const now = seen(object, this.#ours);
@@ -215,7 +267,7 @@ export class KubernetesSink implements Sink {
         },
         alive: () => undefined,
         lost: (error) => this.#lost(error),
-        back: () => this.#back(),
+        back: () => this.#back(CAUGHT_UP_MS),
       },
       signal,
     );
@@ -226,10 +278,17 @@ export class KubernetesSink implements Sink {
     if (this.#error === undefined)
       this.#options.log.warn({ reason }, "Kubernetes' API server cannot be asked; its objects stay as they are");
     this.#error = reason;
+    clearTimeout(this.#resuming);
+    this.#writer.pause();
+    this.#opened();
   }
 
-  #back(): void {
-    if (this.#error !== undefined) this.#options.log.info("Kubernetes' API server answers again");
+  /** @param after ms until what was missed is known */
+  #back(after: number): void {
+    if (this.#error === undefined) return;
+    this.#options.log.info("Kubernetes' API server answers again");
     this.#error = undefined;
+    clearTimeout(this.#resuming);
+    this.#resuming = setTimeout(() => this.#writer.resume(), after);
   }
 }

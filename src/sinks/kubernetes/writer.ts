@@ -28,6 +28,8 @@ export interface WriterOptions extends ManifestOptions {
   readonly serves: (host: string) => boolean;
   /** Asked right before each write. */
   readonly mayWrite: () => boolean;
+  /** Is called when the API server knows no such objects any more, in this version at least. */
+  readonly unknown: () => void;
   readonly log: Logger;
 }
 
@@ -60,6 +62,7 @@ export class Writer {
   #lastWriteAt: number | undefined;
   #objects: ServiceEntryObjects | undefined;
   #signal = AbortSignal.abort();
+  #isPaused = false;
   #resyncing: NodeJS.Timeout | undefined;
   #completing: NodeJS.Timeout | undefined;
   /** Why the API server takes no writes now. */
@@ -109,12 +112,34 @@ export class Writer {
       if (problems.some(({ object }) => object === id)) this.#queue.add(host);
   }
 
-  /** The ledger is complete: from now on, until the signal aborts, all is compared and written. */
-  start(objects: ServiceEntryObjects, signal: AbortSignal): void {
+  /** Hosts that are to have objects. */
+  hosts(): Iterable<string> {
+    return this.#wanted.keys();
+  }
+
+  /** How the objects are to be asked for: in another version, if the one before is served no more. */
+  use(objects: ServiceEntryObjects): void {
     this.#objects = objects;
+    if (!this.#signal.aborted) this.#all();
+  }
+
+  /** The ledger is old: nothing is written, since what is there now may be somebody else's. */
+  pause(): void {
+    this.#isPaused = true;
+    this.#queue.pause();
+  }
+
+  /** The ledger is what there is again. */
+  resume(): void {
+    this.#isPaused = false;
+    if (!this.#signal.aborted) this.#queue.open();
+  }
+
+  /** The ledger is complete: from now on, until the signal aborts, all is compared and written. */
+  start(signal: AbortSignal): void {
     this.#signal = signal;
     this.#all();
-    this.#queue.open();
+    if (!this.#isPaused) this.#queue.open();
     this.#resyncing = setInterval(() => this.#all(), this.#options.resync);
   }
 
@@ -157,6 +182,7 @@ export class Writer {
       if (this.#step(host, passed, problems) === undefined) return this.#settle(host, problems, failed);
       await this.#rate.turn(signal).catch(() => undefined);
       if (signal.aborted) return;
+      if (this.#isPaused) return this.#queue.add(host);
       if (!this.#options.mayWrite()) return this.#queue.add(host, SHORTEST_MS);
       // It may have changed while it waited for its turn.
       const step = this.#step(host, passed, []);
@@ -168,6 +194,10 @@ export class Writer {
         if (signal.aborted) return;
         const failure = failureOf(error);
         if (failure.isServer) return this.#wait(host, failure);
+        if (failure.isUnknown) {
+          this.#options.unknown();
+          return this.#queue.add(host, SHORTEST_MS);
+        }
         passed.add(object);
         failed.push(this.#problem(host, object, failure));
       }
@@ -210,14 +240,17 @@ export class Writer {
   #manifests(host: string): readonly (Manifest | Refused)[] {
     const registries = this.#wanted.get(host);
     if (registries === undefined) return [];
-    return this.#projection.entries(host).flatMap((resource) => manifests(resource, registries, this.#options));
+    const ids = this.#ledger.ofHost(host).map(({ id }) => id);
+    return this.#projection.entries(host).flatMap((resource) => manifests(resource, registries, this.#options, ids));
   }
 
   async #write(step: Step, signal: AbortSignal): Promise<void> {
     const objects = this.#objects as ServiceEntryObjects;
     if (step.kind === 'apply') {
       const { id, hash } = step.manifest;
-      const now = await objects.apply(step.manifest, signal);
+      const known = this.#ledger.get(id);
+      if (known?.isMoved) await objects.restoreHosts(step.manifest, known, signal);
+      const now = await objects.apply(step.manifest, known, signal);
       this.#ledger.put(now);
       if (now.hash === hash) this.#altered.delete(id);
       else this.#altered.set(id, `${hash} ${now.hash}`);

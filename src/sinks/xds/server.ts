@@ -4,7 +4,7 @@ import { EventEmitter } from 'eventemitter3';
 import type { Logger } from 'pino';
 import { hostPortText } from '#config/fields.js';
 import type { Projection, ProjectionChange } from '#istio/projection.js';
-import type { ResourceType } from '#istio/resource.js';
+import type { EncodedResource, ResourceType } from '#istio/resource.js';
 import type { ResourceFilter, Sink } from '#sinks/contract.js';
 import { type CertificateStatus, ListenerCertificates, type TlsFiles } from './certificates.js';
 import { type DoorLimits, type Refused, XdsDoor } from './door.js';
@@ -110,7 +110,7 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> implements Sink 
   }
 
   /** Of a type all is known now. */
-  look(): void {
+  known(): void {
     for (const door of this.#doors.values()) door.look();
   }
 
@@ -123,6 +123,13 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> implements Sink 
       return door?.close();
     });
     await Promise.all(closing);
+  }
+
+  /** What its filter says of these resources may be something else now. */
+  filtered(resources: readonly EncodedResource[]): void {
+    const now = performance.now();
+    for (const [shard, names] of this.#sets.apply({ set: resources, removed: [] }))
+      this.#doors.get(shard)?.changed(names, resources[0]?.mesh.registries[0] ?? '', now);
   }
 
   clients(): ClientState[] {

@@ -104,7 +104,7 @@ export class ShardedSets {
 
   /**
    * @param shards a power of two, at most 256
-   * @param filter what may be seen; what it takes no longer is removed with the resource's next change
+   * @param filter what may be seen; what it says is asked for with each change that names a resource
    * @param mayShow as of {@link ResourceSet}
    */
   constructor(

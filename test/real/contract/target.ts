@@ -50,6 +50,8 @@ export interface TargetUnderTest {
   keys(port: number): RegistryKeys;
   /** The publication's block. */
   readonly settings?: object;
+  /** That of the many services, where another one suits them; `settings`, unless given. */
+  readonly settingsOfMany?: object;
   readonly protocol?: Protocol;
   /** What a service's name becomes; itself, unless given. */
   name?(service: string): string;
@@ -90,6 +92,7 @@ export function targetContract(registry: TargetUnderTest): void {
     });
 
     after(async () => {
+      clearInterval(beat);
       for (const one of open) await one.close();
       await bridge?.stop();
       await wire?.close();
@@ -123,19 +126,22 @@ export function targetContract(registry: TargetUnderTest): void {
       metadata: { ...more.metadata, ...marked({ owner, run: 'one', publication: 'p', host: 'h.mesh' }) },
     });
 
-    const service = (name: string, ...wanted: PublishedInstance[]): PublishedService => {
+    const service = (name: string, ...wanted: PublishedInstance[]): PublishedService =>
+      withSettings(registry.settings, name, wanted);
+
+    function withSettings(said: object | undefined, name: string, wanted: PublishedInstance[]): PublishedService {
       const block = (
         configSchema.shape.publications.unwrap().element.parse({
           name: 'p',
           when: 'true',
           to: 'r',
-          ...(registry.settings === undefined ? {} : { [registry.type]: registry.settings }),
+          ...(said === undefined ? {} : { [registry.type]: said }),
         }) as Record<string, unknown>
       )[registry.type];
       const settings = block ?? defaultSettings(kind);
       const key = { registry: 'r', ...kind.key(registry.name?.(name) ?? name, settings as never) };
       return { key, protocol: registry.protocol ?? 'http', settings, instances: wanted };
-    };
+    }
 
     /** What stands, as our own source reads it. */
     const stands = ({ key }: PublishedService): Standing =>
@@ -167,9 +173,14 @@ export function targetContract(registry: TargetUnderTest): void {
     async function write(of: PublishedService, before = stands(of).ours, by = target): Promise<readonly Placed[]> {
       const { placed, refused } = await by.write(of, before, signal);
       expect(refused, 'refused').to.deep.equal([]);
+      renewing = () => by.renew?.(of, placed, signal).catch(() => undefined);
       await reads(of, placed);
+      renewing = () => undefined;
       return placed;
     }
+    /** What was written last has to outlive its lease until it is read. */
+    let renewing: () => unknown = () => undefined;
+    const beat = setInterval(() => renewing(), 1_000);
 
     it('registers, changes and withdraws, and what it says is what a source reads', async () => {
       const first = service('comes', at(1, { metadata: { tier: 'a' } }), at(2));
@@ -305,7 +316,11 @@ export function targetContract(registry: TargetUnderTest): void {
     it(`publishes ${services} services of ${instances} instances`, async () => {
       const letters = (number: number) => [...String(number)].map((digit) => 'abcdefghij'[Number(digit)]).join('');
       const all = Array.from({ length: services }, (_, index) =>
-        service(`many-${letters(index)}`, ...Array.from({ length: instances }, (_, number) => at(number + 1))),
+        withSettings(
+          registry.settingsOfMany ?? registry.settings,
+          `many-${letters(index)}`,
+          Array.from({ length: instances }, (_, number) => at(number + 1)),
+        ),
       );
       const placed = new Map<PublishedService, readonly Placed[]>();
       const measure = async (what: string, work: (of: PublishedService) => Promise<void>): Promise<void> => {

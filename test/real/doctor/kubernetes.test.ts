@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { stringify } from 'yaml';
 import { type KubeApi, startKubeApi } from '#test/servers/kubeapi.js';
+import { startPontoon } from '#test/servers/pontoon.js';
 import { freePort } from '#test/servers/ports.js';
 import { serverFolder } from '#test/servers/process.js';
 import { requireServers } from '#test/servers/require.js';
@@ -48,6 +49,36 @@ describe('pontoon doctor on the Kubernetes sink', function () {
     expect(onRights(other)?.found).to.match(/may not list, watch, create, patch, delete serviceentries/);
     expect(other.status).to.equal(1);
     expect(other.output).not.to.include(stranger.token);
+  });
+
+  it('warns of services that are objects and over xDS', async () => {
+    const pontoon = await startPontoon({
+      registries: [{ name: 'files', type: 'file', path: join(folder, 'services.yaml') }],
+      istio: { kubernetes: { kubeconfig: api.kubeconfig(), keepOnXds: true } },
+    });
+    try {
+      const { findings } = await doctor(join(pontoon.folder, 'pontoon.yaml'));
+      const both = findings.find(({ found }) => found.includes('both as objects and over xDS'));
+      expect(both).to.include({ subject: 'istio.kubernetes', verdict: 'warn' });
+    } finally {
+      await pontoon.stop();
+    }
+  });
+
+  it('with files only, names their directory for istiod', async () => {
+    const file = join(folder, 'files.yaml');
+    const config = {
+      registries: [{ name: 'files', type: 'file', path: join(folder, 'services.yaml') }],
+      istio: { xds: [], files: { directory: join(folder, 'istio') } },
+      admin: { listen: `127.0.0.1:${await freePort()}` },
+    };
+    writeFileSync(file, stringify(config));
+    const { findings, status, meshConfig } = await doctor(file);
+    expect(meshConfig)
+      .to.include(`- address: fs://${join(folder, 'istio')}`)
+      .and.include('- address: k8s://');
+    expect(status).to.equal(0);
+    expect(findings.filter(({ verdict }) => verdict === 'fail')).to.deep.equal([]);
   });
 
   it('says that the API server cannot be reached', async () => {

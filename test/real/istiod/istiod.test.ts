@@ -223,6 +223,16 @@ describe('a mesh, read from an istiod', function () {
     expect(distrusting.status.error).to.match(/certificate|signature/);
   });
 
+  it('is let in by a certificate of the mesh', async () => {
+    const certificate = secured.certificate('spiffe://cluster.local/ns/pontoon/sa/pontoon');
+    const bridge = open({
+      servers: [secured.istiod.secureAddress],
+      tls: { ca: secured.ca, serverName: 'localhost', ...certificate },
+    });
+    await live(bridge);
+    expect(own(bridge)).to.include('orders.mesh');
+  });
+
   it('is let in as the account of the namespace that it says it is of, and as no other', async () => {
     const keys = { servers: [secured.istiod.secureAddress], tls: { ca: secured.ca, serverName: 'localhost' } };
     const token = await secured.token();

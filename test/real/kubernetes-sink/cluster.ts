@@ -20,6 +20,7 @@ export interface Entry {
   readonly metadata: {
     readonly name: string;
     readonly namespace: string;
+    readonly uid: string;
     readonly resourceVersion: string;
     readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
@@ -105,6 +106,25 @@ export class Cluster {
       'application/apply-patch+yaml',
     );
     if (status >= 300) throw new Error(`apply of ${id}: ${JSON.stringify(answer)}`);
+  }
+
+  /** Has a version of ServiceEntries served, or no longer, as an upgrade of Istio's CRDs does. Returns when it is so. */
+  async serve(version: string, served: boolean): Promise<void> {
+    const crd = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/serviceentries.networking.istio.io';
+    const { object } = await this.api.ask('GET', crd);
+    const { versions } = (object as { readonly spec: { readonly versions: readonly { readonly name: string }[] } })
+      .spec;
+    const next = versions.map((one) => (one.name === version ? { ...one, served } : one));
+    const { status } = await this.api.ask('PATCH', crd, { spec: { versions: next } }, 'application/merge-patch+json');
+    if (status >= 300) throw new Error(`the CRD could not be changed: ${status}`);
+    const collection = `/apis/networking.istio.io/${version}/serviceentries`;
+    // A group that is not served is answered with a page.
+    const isServed = () =>
+      this.api.ask('GET', collection).then(
+        ({ status }) => status === 200,
+        () => false,
+      );
+    await until(`${version} ${served ? '' : 'no longer '}served`, async () => (await isServed()) === served);
   }
 
   async delete(id: string): Promise<void> {

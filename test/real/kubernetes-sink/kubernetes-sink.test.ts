@@ -4,6 +4,7 @@ import { type Istiod, startIstiod } from '#test/servers/istiod.js';
 import { until } from '#test/servers/probes.js';
 import { serverFolder } from '#test/servers/process.js';
 import { requireServers } from '#test/servers/require.js';
+import { Wire } from '#test/servers/wire.js';
 import { Cluster, type Entry } from './cluster.js';
 import { Replica, type Services, ServicesFile } from './replica.js';
 
@@ -56,7 +57,7 @@ describe('Kubernetes sink', () => {
     const entry = (await cluster.entries()).get('pontoon/a.test');
     expect(entry?.metadata.labels).to.include({
       'app.kubernetes.io/managed-by': `pontoon-${count}`,
-      'pontoon.io/owner': `pontoon-${count}`,
+      'pontoon.io/owner': 'pontoon',
     });
     expect(entry?.metadata.annotations).to.include({ 'pontoon.io/registries': 'services' });
     expect(entry?.metadata.managedFields?.map(({ manager, operation }) => [manager, operation])).to.deep.include([
@@ -112,7 +113,13 @@ describe('Kubernetes sink', () => {
   it('leaves alone what is not its own, says whose it is, and writes once it is gone', async () => {
     const foreign = {
       metadata: { labels: { 'app.kubernetes.io/managed-by': 'helm' } },
-      spec: { hosts: ['a.test'], ports: [{ name: 'http', number: 80, protocol: 'HTTP' }], resolution: 'DNS' },
+      // With addresses: istiod allocates it none, and does not write it.
+      spec: {
+        hosts: ['a.test'],
+        addresses: ['10.9.0.1'],
+        ports: [{ name: 'http', number: 80, protocol: 'HTTP' }],
+        resolution: 'DNS',
+      },
     };
     await cluster.applyAs('helm', 'pontoon/a.test', foreign);
     await cluster.applyAs('kubectl', 'pontoon/mine.test', { spec: { ...foreign.spec, hosts: ['mine.test'] } });
@@ -127,6 +134,94 @@ describe('Kubernetes sink', () => {
     await cluster.has('pontoon/a.test', ['10.0.0.1']);
     expect((await replica.settled(1)).problems).to.deep.equal([]);
     expect((await cluster.entries()).has('pontoon/mine.test')).to.equal(true);
+  });
+
+  it('gives an object its hosts back, and leaves it the object that it was', async () => {
+    const replica = await start(new ServicesFile({ 'a.test': ['10.0.0.1:8080'] }));
+    await replica.settled(1);
+    const before = (await cluster.entries()).get('pontoon/a.test');
+    const path = '/apis/networking.istio.io/v1/namespaces/pontoon/serviceentries/a.test?fieldManager=hand';
+    await cluster.api.ask('PATCH', path, { spec: { hosts: ['b.test'] } }, 'application/merge-patch+json');
+    const hosts = async () => (await cluster.entries()).get('pontoon/a.test')?.spec.hosts.join();
+    await until('its own hosts', async () => (await hosts()) === 'a.test');
+    expect((await cluster.entries()).get('pontoon/a.test')?.metadata.uid).to.equal(before?.metadata.uid);
+    const { problems, deleted } = await replica.settled(1);
+    expect(problems).to.deep.equal([]);
+    expect(deleted).to.equal(0);
+  });
+
+  it('shows a service over xDS until its object is there', async () => {
+    const services = new ServicesFile({ 'a.test': ['10.0.0.1:8080'], 'b.test': ['10.0.0.2:8080'] });
+    await cluster.applyAs('helm', 'pontoon/a.test', {
+      spec: { hosts: ['a.test'], ports: [{ name: 'http', number: 80, protocol: 'HTTP' }], resolution: 'DNS' },
+    });
+    const replica = await start(services);
+    const { problems, uncovered } = await replica.settled(1);
+    expect(problems.map(({ object, kind }) => [object, kind])).to.deep.equal([['pontoon/a.test', 'foreign']]);
+    expect(uncovered).to.equal(1);
+    // The one without an object, once the other one's has settled.
+    await until('one over xDS', async () => (await replica.onXds()) === 1);
+    await cluster.delete('pontoon/a.test');
+    await cluster.has('pontoon/a.test', ['10.0.0.1']);
+    await until('none over xDS', async () => (await replica.onXds()) === 0);
+    await replica.kill();
+    // A restart shows over xDS nothing that has its object.
+    const again = await start(services);
+    await again.settled(2);
+    expect(await again.onXds()).to.equal(0);
+  });
+
+  it('takes over nothing that came while it could not hear of it', async () => {
+    const services = new ServicesFile({ 'a.test': ['10.0.0.1:8080'] });
+    const wire = await Wire.open(cluster.api.port);
+    try {
+      const replica = await start(services, { kubeconfig: cluster.kubeconfig(wire.port) });
+      await replica.settled(1);
+      wire.cut();
+      await until('it says so', async () => (await replica.status()).error !== undefined);
+      await cluster.applyAs('helm', 'pontoon/b.test', {
+        spec: { hosts: ['b.test'], ports: [{ name: 'http', number: 80, protocol: 'HTTP' }], resolution: 'DNS' },
+      });
+      services.write({ 'a.test': ['10.0.0.1:8080'], 'b.test': ['10.0.0.2:8080'] });
+      await until('it waits', async () => (await replica.status()).pending > 0);
+      wire.mend();
+      await until('it goes on', async () => (await replica.status()).error === undefined);
+      const { problems } = await replica.settled(1);
+      expect(problems.map(({ object, kind }) => [object, kind])).to.deep.equal([['pontoon/b.test', 'foreign']]);
+      const managers = (await cluster.entries())
+        .get('pontoon/b.test')
+        ?.metadata.managedFields?.map(({ manager }) => manager);
+      expect(managers).to.include('helm').and.not.include(`pontoon-${count}`);
+    } finally {
+      await wire.close();
+    }
+  });
+
+  it('goes on in another version when the one that it has is served no more', async function () {
+    this.timeout(120_000);
+    const services = new ServicesFile({ 'a.test': ['10.0.0.1:8080'] });
+    const replica = await start(services);
+    expect((await replica.settled(1)).apiVersion).to.equal('networking.istio.io/v1');
+    await cluster.serve('v1', false);
+    try {
+      services.write({ 'a.test': ['10.0.0.2:8080'] });
+      await until('written', async () => (await replica.status()).written === 2);
+      expect((await replica.status()).apiVersion).to.equal('networking.istio.io/v1beta1');
+    } finally {
+      await cluster.serve('v1', true);
+    }
+    await cluster.has('pontoon/a.test', ['10.0.0.2']);
+  });
+
+  it('does not touch the objects of another owner, whose fields have the same name', async () => {
+    const one = await start(new ServicesFile({ 'a.test': ['10.0.0.1:8080'] }));
+    await one.settled(1);
+    const before = await cluster.versions();
+    const two = await start(new ServicesFile({ 'a.test': ['10.0.0.2:8080'] }), {}, { state: { owner: 'cloud-b' } });
+    const { problems } = await two.settled(0);
+    expect(problems[0]?.reason).to.include(`pontoon-${count} of pontoon`);
+    await one.settled(1);
+    expect(await cluster.versions()).to.equal(before);
   });
 
   it('does not touch the objects of another Pontoon', async () => {

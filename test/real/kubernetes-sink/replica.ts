@@ -58,6 +58,12 @@ export class Replica {
     return kubernetes as KubernetesStatus;
   }
 
+  /** Resources on its xDS listener. */
+  async onXds(): Promise<number> {
+    const { listeners } = (await this.#pontoon.get('/api/v1/doors')) as DoorsReport;
+    return listeners.flatMap(({ open }) => open).reduce((sum, { resources }) => sum + resources, 0);
+  }
+
   /** Waits until all that is to be written has been. @returns the status then */
   async settled(objects?: number): Promise<KubernetesStatus> {
     let last: KubernetesStatus | undefined;
@@ -80,5 +86,6 @@ export class Replica {
 interface ReplicaConfig {
   readonly registries?: readonly object[];
   readonly istio?: object;
+  readonly state?: object;
   readonly coordination?: object;
 }

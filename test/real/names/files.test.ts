@@ -104,6 +104,55 @@ spec:
     expect(has(next, orders)).to.equal(true);
   });
 
+  it('keeps what it does not know until every registry has been read', async () => {
+    const mesh = open();
+    for (const name of ['orders.eureka', 'stock.eureka']) mesh.set(name, ['10.0.0.1:8080']);
+    mesh.sink.ready();
+    await settled(mesh);
+    await mesh.sink.close();
+    const next = open(mesh.directory);
+    next.isComplete = false;
+    next.set('orders.eureka', ['10.0.0.9:8080']);
+    next.sink.ready();
+    await until('what changed', () => text(next, orders).includes('10.0.0.9'));
+    await settled(next);
+    expect(has(next, 'shop/stock.eureka.yaml')).to.equal(true);
+    next.isComplete = true;
+    next.sink.ready();
+    await until('that the other is gone', () => !has(next, 'shop/stock.eureka.yaml'));
+  });
+
+  it('looks into no folder that is none of its own: lost+found may not be read', async () => {
+    const mesh = open();
+    const found = join(mesh.directory, 'lost+found');
+    mkdirSync(found);
+    writeFileSync(join(found, 'a.yaml'), '# Written by Pontoon: do not edit\n');
+    mesh.set('orders.eureka', ['10.0.0.1:8080']);
+    mesh.sink.ready();
+    await settled(mesh);
+    expect(mesh.sink.status()).to.include({ files: 3, removed: 0, errorCount: 0 });
+    expect(existsSync(join(found, 'a.yaml'))).to.equal(true);
+  });
+
+  it('tries again ever more seldom what cannot be written, and goes on when it can', async () => {
+    const mesh = open();
+    writeFileSync(join(mesh.directory, 'shop'), 'in the way of a folder');
+    mesh.set('orders.eureka', ['10.0.0.1:8080']);
+    let tries = 0;
+    const { resources } = mesh.projection;
+    mesh.projection.resources = (host) => {
+      if (host !== undefined) tries++;
+      return resources.call(mesh.projection, host);
+    };
+    mesh.sink.ready();
+    await until('an error', () => mesh.sink.status().errorCount === 1);
+    await sleep(4_000);
+    expect(tries, 'at once, after 1 s, after 2 s more').to.be.within(2, 5);
+    rmSync(join(mesh.directory, 'shop'));
+    await until('the file', () => has(mesh, orders));
+    expect(mesh.sink.status().errorCount).to.equal(0);
+  });
+
   it("never touches another's file: one where ours belongs is a conflict until it is moved away", async () => {
     const mesh = open();
     for (const [path, content] of [

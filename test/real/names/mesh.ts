@@ -30,6 +30,8 @@ export class Mesh {
   readonly projection: Projection;
   readonly names: Names;
   readonly sink: FilesSink;
+  /** Whether every registry has been read. */
+  isComplete = true;
 
   constructor(
     readonly directory: string,
@@ -42,7 +44,8 @@ export class Mesh {
     const zones = ['eureka', 'dubbo'];
     this.names = new Names(this.projection, this.catalog, { ttl: 30_000, zones, takes });
     const log = pino({ level: 'silent' });
-    this.sink = new FilesSink(this.projection, { directory, takes, isComplete: () => true, names: this.names, log });
+    const isComplete = () => this.isComplete;
+    this.sink = new FilesSink(this.projection, { directory, takes, isComplete, names: this.names, log });
   }
 
   /** Puts a service with these instances (`address:port`) in place. */
