@@ -2,6 +2,8 @@ import { Catalog } from '#catalog/catalog.js';
 import { VipAllocator } from '#catalog/vip.js';
 import type { Config } from '#config/schema.js';
 import { compareText, type MeshService } from '#model/mesh.js';
+import type { Instance, ServiceKey } from '#model/service.js';
+import { markOf } from '#publish/mark.js';
 import type { Known } from '#snapshot/known.js';
 import { catalogSettings, registryPolicies } from '../registries.js';
 
@@ -13,7 +15,8 @@ export function fileServices(known: Known, config: Config): string {
   const settings = catalogSettings(config);
   const catalog = new Catalog(settings, new VipAllocator([]), known);
   try {
-    catalog.configure(settings, registryPolicies(config));
+    const isOwn = (_key: ServiceKey, { metadata }: Instance) => markOf(metadata)?.owner === config.state.owner;
+    catalog.configure(settings, registryPolicies(config, isOwn));
     const held = [...catalog.services.values()].filter(({ origins }) => origins.length > 0);
     const services = held.sort((a, b) => compareText(a.host, b.host)).map(fileService);
     return `{"services":[\n${services.map((service) => JSON.stringify(service)).join(',\n')}\n]}\n`;

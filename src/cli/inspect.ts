@@ -46,7 +46,7 @@ function alone(config: Config, name: string): Config {
     istio: { ...config.istio, xds: [], kubernetes: undefined, files: undefined, serve: undefined },
     admin: { listen },
     publications: [],
-    state: { owner: 'pontoon', peers: [] },
+    state: { owner: config.state.owner, peers: [] },
     coordination: undefined,
   };
 }

@@ -1,13 +1,15 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
-import { stringify } from 'yaml';
+import { parse, stringify } from 'yaml';
 import type { PublicationsReport } from '#admin/publications.js';
 import type { Entry } from '#journal/entry.js';
+import { startKubeApi } from '#test/servers/kubeapi.js';
+import { KubeWriter } from '#test/servers/kubewriter.js';
 import { type Nacos, startNacos } from '#test/servers/nacos.js';
 import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
 import { until } from '#test/servers/probes.js';
@@ -26,7 +28,7 @@ describe('publications: what stands in a file stands in a real Nacos', function 
   let nacos: Nacos;
 
   before(async function () {
-    await requireServers(this, 'nacos2');
+    await requireServers(this, 'nacos2', 'etcd', 'kube-apiserver');
     nacos = await startNacos();
   });
   afterEach(async () => {
@@ -131,6 +133,13 @@ describe('publications: what stands in a file stands in a real Nacos', function 
     const configFile = join(pontoon.folder, 'pontoon.yaml');
     const planned = await command('plan', '-c', configFile, '--url', pontoon.url);
     expect(planned).to.deep.equal({ code: 0, out: 'nothing changes\n' });
+    const next = { ...(parse(readFileSync(configFile, 'utf8')) as { publications: object[] }) };
+    const renamed = next.publications.map((one) => ({ ...one, as: '{{ mesh.name.upperAscii() }}' }));
+    writeFileSync(path('next.yaml'), stringify({ ...next, publications: renamed }));
+    const other = await command('plan', '-c', path('next.yaml'), '--url', pontoon.url);
+    expect(other.code).to.equal(2);
+    expect(other.out).to.contain('nacos: STOCK (stock, back): registered 10.1.1.1:80, 10.1.1.2:80');
+    expect(other.out).to.contain('nacos: stock (stock, back): withdrawn 10.1.1.1:80, 10.1.1.2:80');
     const withdrawn = await command('withdraw', '-c', configFile, '--url', pontoon.url);
     expect(withdrawn.out).to.contain('nothing of it stands any more');
     expect(await count(group, 'stock')).to.equal(0);
@@ -140,6 +149,46 @@ describe('publications: what stands in a file stands in a real Nacos', function 
     expect(await count(group, 'stock'), 'while withdrawn').to.equal(0);
     expect((await command('resume', '-c', configFile, '--url', pontoon.url)).code).to.equal(0);
     await until('it is back', async () => (await count(group, 'stock')) === 4);
+  });
+
+  it('publishes services of a Kubernetes cluster as their annotations say', async () => {
+    const group = 'cluster';
+    const api = await startKubeApi();
+    const kubeconfig = api.kubeconfig();
+    const writer = new KubeWriter(kubeconfig);
+    try {
+      await writer.namespace('shop');
+      const service = (annotations: object) =>
+        writer.apply('Service', 'shop', 'cart', {
+          metadata: { annotations },
+          spec: { selector: { app: 'cart' }, ports: [{ name: 'http', port: 80, targetPort: 8080 }] },
+        });
+      const slice = (...ready: readonly boolean[]) =>
+        writer.apply('EndpointSlice', 'shop', 'cart-1', {
+          metadata: { labels: { 'kubernetes.io/service-name': 'cart' } },
+          addressType: 'IPv4',
+          ports: [{ name: 'http', port: 8080, protocol: 'TCP' }],
+          endpoints: ready.map((isReady, index) => ({
+            addresses: [`10.2.0.${index + 1}`],
+            conditions: { ready: isReady, serving: isReady },
+          })),
+        });
+      await service({ 'pontoon.io/publish-as': 'CART' });
+      await slice(true, true);
+      const back = { name: 'back', to: 'nacos', when: 'mesh.namespace == "shop"', nacos: { group } };
+      const registries = [{ name: 'k8s', type: 'kubernetes', kubeconfig }, ...config(group).registries.slice(1)];
+      const pontoon = await start(config(group, { registries, publications: [back] }));
+      const places = async (name: string) => (await listed(nacos, group, name)).map(({ ip, port }) => `${ip}:${port}`);
+      await until('both stand', async () => (await places('CART')).sort().join() === '10.2.0.1:8080,10.2.0.2:8080');
+      await slice(true, false);
+      await until('one is gone', async () => (await places('CART')).join() === '10.2.0.1:8080');
+      await service({ 'pontoon.io/publish': 'false' });
+      await until('it is gone', async () => (await places('CART')).length === 0);
+      expect(JSON.stringify(await pontoon.get('/api/v1/explain?q=cart'))).to.contain('pontoon.io/publish is');
+    } finally {
+      await writer.close();
+      await api.stop();
+    }
   });
 
   it('writes once with two replicas, and the other takes over', async () => {

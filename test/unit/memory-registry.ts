@@ -1,5 +1,5 @@
 import type { Catalog } from '#catalog/catalog.js';
-import type { Instance, RegistryService, ServiceKey } from '#model/service.js';
+import type { Instance, Metadata, RegistryService, ServiceKey } from '#model/service.js';
 import {
   type Placed,
   type PublishedInstance,
@@ -35,6 +35,8 @@ export class MemoryRegistry {
   /** Writes of one service that were under way at a time, at most. */
   mostAtOnce = 0;
   #underWay = 0;
+  /** What the registry says of services themselves, by name. */
+  readonly labels = new Map<string, Metadata>();
   /** Called before each request: to change the world meanwhile. */
   onRequest: () => void = () => undefined;
 
@@ -118,9 +120,9 @@ export class MemoryRegistry {
 
   #service(name: string): RegistryService | undefined {
     const instances = this.#services.get(name);
-    return instances === undefined
-      ? undefined
-      : service(name, [...instances.values()], { key: { registry: this.name } });
+    if (instances === undefined) return undefined;
+    const metadata = this.labels.get(name) ?? {};
+    return service(name, [...instances.values()], { key: { registry: this.name }, metadata });
   }
 
   #target({ turn }: TargetContext): Target {

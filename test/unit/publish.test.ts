@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { pino } from 'pino';
 import { Catalog } from '#catalog/catalog.js';
+import type { ServedShards } from '#catalog/shards.js';
 import { VipAllocator } from '#catalog/vip.js';
 import { publication } from '#config/publications.js';
 import type { RegistryConfig } from '#config/schema.js';
@@ -29,6 +30,7 @@ interface SceneOptions {
   readonly coordination?: Coordination;
   /** Whether the registries are read at once. */
   readonly listed?: boolean;
+  readonly serve?: ServedShards;
   readonly settings?: Partial<ConstructorParameters<typeof Catalog>[0]>;
   readonly templates?: Readonly<Record<string, string>>;
 }
@@ -88,7 +90,7 @@ class Scene {
       publications: publications.map((one) => publication.parse(one)),
       state: { owner, directory } as never,
       coordination: coordination === undefined ? undefined : ({ type: 'file' } as never),
-      istio: { serve: undefined },
+      istio: { serve: this.#options.serve },
       networks: {},
     };
   }
@@ -453,6 +455,112 @@ describe('publications', function () {
     expect(b.requests).to.equal(requests);
     await scene.reload([all('a', 'b')]);
     await settled(scene, b, { orders: ['10.0.0.1:80', '10.0.0.2:80'] });
+  });
+
+  it('only renew while the store of coordination is away', async () => {
+    const [a, b] = make();
+    b.renewEvery = 30;
+    const store = { leads: true, error: undefined as string | undefined };
+    let heard: (isLeader: boolean) => void = () => undefined;
+    const coordination: Coordination = {
+      get error() {
+        return store.error;
+      },
+      watch: (_name, told) => told(undefined),
+      close: async () => undefined,
+      update: async () => undefined,
+      campaign: (_role, told) => {
+        heard = told;
+        told(true);
+        return {
+          get isLeader() {
+            return store.leads;
+          },
+        };
+      },
+    };
+    a.register('orders', instance('10.0.0.1', 80));
+    const scene = await start([a, b], { publications: [all('a', 'b')], coordination });
+    await settled(scene, b, { orders: ['10.0.0.1:80'] });
+    Object.assign(store, { leads: false, error: 'no answer' });
+    heard(false);
+    a.register('orders', instance('10.0.0.2', 80));
+    const { renewals, requests } = b;
+    await until('it renews', async () => b.renewals > renewals + 3);
+    expect(b.requests).to.equal(requests);
+    expect(scene.status(b).state).to.equal('renewing');
+    // The store is back, and another one leads.
+    store.error = undefined;
+    await sleep(100);
+    const after = b.renewals;
+    await sleep(150);
+    expect(b.renewals).to.equal(after);
+    expect(scene.status(b).state).to.equal('standby');
+    store.leads = true;
+    heard(true);
+    await settled(scene, b, { orders: ['10.0.0.1:80', '10.0.0.2:80'] });
+  });
+
+  it('follow the annotations of Kubernetes services', async () => {
+    const [a, b] = make();
+    for (const name of ['plain', 'not', 'renamed', 'elsewhere', 'other-port'])
+      a.register(name, instance('10.0.0.1', 80), false);
+    a.register(
+      'other-port',
+      instance('10.0.0.2', 80, {
+        ports: [
+          { name: 'web', protocol: 'http', number: 80 },
+          { name: 'admin', protocol: 'http', number: 90 },
+        ],
+      }),
+    );
+    a.labels.set('not', { 'pontoon.io/publish': 'false' });
+    a.labels.set('renamed', { 'pontoon.io/publish-as': 'NEW', 'pontoon.io/publish': 'first, b' });
+    a.labels.set('elsewhere', { 'pontoon.io/publish': 'c' });
+    a.labels.set('other-port', { 'pontoon.io/publish-port': 'http-admin' });
+    const scene = await start([a, b], { publications: [all('a', 'b')] });
+    await settled(scene, b, { NEW: ['10.0.0.1:80'], 'other-port': ['10.0.0.2:90'], plain: ['10.0.0.1:80'] });
+    const { claims } = scene.publishing;
+    const out = ['not.a', 'elsewhere.a'].map((host) => {
+      const service = scene.catalog.services.get(host);
+      return service === undefined ? [] : claims.out(service);
+    });
+    expect(out).to.deep.equal([
+      [{ publication: 'a-to-b', reason: 'its annotation pontoon.io/publish is "false"' }],
+      [{ publication: 'a-to-b', reason: 'its annotation pontoon.io/publish names c only' }],
+    ]);
+  });
+
+  it('are divided by the shards of their hosts', async () => {
+    const [a, b] = make();
+    for (let index = 0; index < 20; index++) a.register(`s${index}`, instance('10.0.0.1', 80));
+    const part = (shard: number) => {
+      const serve = { from: shard, to: shard, of: 2 };
+      return { publications: [all('a', 'b')], settings: { serve }, serve };
+    };
+    const first = await start([a, b], part(0));
+    await until('its part stands', async () => b.entries > 0 && first.status(b).pending === 0);
+    const own = b.names();
+    expect(own.length).to.be.within(1, 19);
+    await first.end();
+    const second = await start([a, b], part(1));
+    await until('all stands', async () => b.entries === 20);
+    expect(b.writes).to.have.length(20);
+    // What is the other one's stays.
+    await second.reload([]);
+    await until('its part is gone', async () => b.entries === own.length);
+    await sleep(150);
+    expect(b.names()).to.deep.equal(own);
+  });
+
+  it('see what is removed before they could see it stand', async () => {
+    const [a, b] = make();
+    a.register('orders', instance('10.0.0.1', 80));
+    const scene = await start([a, b], { publications: [all('a', 'b')] });
+    await until('it stands', async () => b.entries === 1);
+    b.remove('orders', '10.0.0.1', 80);
+    await settled(scene, b, { orders: ['10.0.0.1:80'] });
+    expect(b.writes).to.deep.equal(['orders', 'orders']);
   });
 
   it('stop at once when another replica leads', async () => {
