@@ -11,7 +11,9 @@ const ring = new Ring(nacos);
 const pontoon = await startPontoon(await ring.config());
 try {
   const { steps, off } = await ring.churn(pontoon, minutes * 60_000, (text) => console.log(text));
-  console.log(`${steps} instances came or went; the numbers were ${off.length === 0 ? 'exact' : `off ${off.length} times`}`);
+  console.log(
+    `${steps} instances came or went; the numbers were ${off.length === 0 ? 'exact' : `off ${off.length} times`}`,
+  );
   process.exitCode = off.length === 0 ? 0 : 1;
 } finally {
   await pontoon.stop();

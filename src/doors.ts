@@ -53,7 +53,7 @@ export function makeDoors(istio: IstioConfig, context: DoorsContext): Doors {
       takes: objects,
       covered: (host) => {
         const resources = projection.encoded(host);
-        for (const listener of listeners) listener.look(resources);
+        for (const listener of listeners) listener.filtered(resources);
       },
       coordination,
       isComplete,

@@ -14,12 +14,13 @@ import { Claims } from '#publish/claims.js';
 import type { TargetKind } from '#publish/contract.js';
 import { type IsOwn, placeOfInstance } from '#publish/desired.js';
 import { Elections } from '#publish/election.js';
-import { type EngineContext, TargetEngine, type WriteEvent } from '#publish/engine.js';
+import { type EngineContext, TargetEngine } from '#publish/engine.js';
 import type { GatewayPorts } from '#publish/gatewayports.js';
 import { Ledger } from '#publish/ledger.js';
 import { markOf } from '#publish/mark.js';
 import { OrderBook, type OrderScope, type Orders } from '#publish/orders.js';
 import { Publication } from '#publish/publication.js';
+import type { WriteEvent } from '#publish/status.js';
 import { cause as causeNow } from '#sources/contract.js';
 import { adapterOf } from './registries.js';
 

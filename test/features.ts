@@ -194,6 +194,29 @@ const registries: readonly Registry[] = [
           ['unit/nacos-catalog', '3.2, which has no v1'],
         ],
       },
+      {
+        feature: 'writes instances over HTTP, kept by beats over a restart',
+        client: '1.x clients',
+        shown: [
+          ['real/nacos/target', 'has what a real client finds'],
+          ['real/nacos/target', 'loses nothing over a restart'],
+        ],
+      },
+      {
+        feature: 'writes batches over gRPC, and again on the next connection',
+        client: true,
+        shown: [['real/nacos/target', 'registers all that its connection keeps again']],
+      },
+      {
+        feature: 'writes persistent instances; follows the kind that is there',
+        client: true,
+        shown: [['real/nacos/target', 'follows the kind of instances']],
+      },
+      {
+        feature: 'writes over nothing that is not its own',
+        client: false,
+        shown: [['real/nacos/target', 'leaves alone what registered itself']],
+      },
     ],
   },
   {

@@ -3,8 +3,8 @@ import type { Rejection, ServiceKey } from '#model/service.js';
 import type { Step } from '#policy/trace.js';
 import type { PublishedInstance } from '#publish/contract.js';
 import type { Want } from '#publish/desired.js';
-import type { TargetStatus } from '#publish/engine.js';
 import type { Orders } from '#publish/orders.js';
+import type { TargetStatus } from '#publish/status.js';
 import type { Parts } from './report.js';
 
 /** A service that is not published, or not by this publication. */

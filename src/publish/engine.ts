@@ -4,36 +4,23 @@ import type { Logger } from 'pino';
 import type { ViewChange } from '#catalog/view.js';
 import type { RegistryConfig } from '#config/schema.js';
 import { reasonOf } from '#model/reason.js';
-import type { Rejection, ServiceKey } from '#model/service.js';
-import { Rate } from '#queue/rate.js';
+import type { Rejection } from '#model/service.js';
 import { WorkQueue } from '#queue/workqueue.js';
 import { changeText } from './change.js';
 import { type CompareContext, Comparison, type Parties, type Verdict, type WriteRecord } from './compare.js';
-import { type Placed, type PublishedService, placeOf, type Target, type TargetKind } from './contract.js';
+import type { Placed, PublishedService, TargetKind } from './contract.js';
 import type { Election } from './election.js';
+import { Hand } from './hand.js';
 import { markOf } from './mark.js';
 import { Pauses } from './pauses.js';
+import { Records } from './records.js';
 import { Renewals } from './renewals.js';
 import { RivalWatch } from './rival.js';
+import type { TargetStatus, WriteEvent } from './status.js';
 
 /** ms that taking all back may take at the end. */
 const longestLeave = 30_000;
 const leavePoll = 50;
-
-/** Something was registered, changed or withdrawn. */
-export interface WriteEvent {
-  readonly registry: string;
-  readonly service: ServiceKey;
-  /** Of the mesh service. */
-  readonly host: string;
-  readonly publication: string;
-  /** What was done, for people. */
-  readonly text: string;
-  /** Why, for people. */
-  readonly cause: string;
-  /** ms from the registry's event that led to it until it was written; undefined where none did. */
-  readonly took: number | undefined;
-}
 
 /** What an engine needs of the rest. */
 export interface EngineContext extends CompareContext {
@@ -49,37 +36,6 @@ export interface EngineContext extends CompareContext {
   readonly log: Logger;
 }
 
-/** How writing into a registry is doing. */
-export interface TargetStatus {
-  readonly registry: string;
-  readonly type: string;
-  /**
-   * `idle`: nothing is published there. `waiting`: the registry is not read yet, or cannot be. `standby`: another replica writes. `renewing`: nobody can be
-   * elected, and leases are renewed. `stopped`: another process writes under the same owner.
-   */
-  readonly state: 'idle' | 'waiting' | 'standby' | 'renewing' | 'writing' | 'failing' | 'stopped';
-  readonly reason: string | undefined;
-  /** Services and instances of this owner that stand there. */
-  readonly services: number;
-  readonly instances: number;
-  /** The instances by the publications that their marks name. */
-  readonly placed: Readonly<Record<string, number>>;
-  /** Services that are still to be compared or written. */
-  readonly pending: number;
-  /** Writes of a service, and those that failed. */
-  readonly written: number;
-  readonly failed: number;
-  /** Instances that the registry did not take, and those at whose place something stands that is not ours. */
-  readonly refused: number;
-  readonly conflicts: number;
-  readonly renewed: number;
-  readonly renewalsFailed: number;
-  /** Requests that write, without renewals. */
-  readonly requests: number;
-  /** ms since 1970; undefined if nothing was written yet. */
-  readonly lastWriteAt: number | undefined;
-}
-
 /** Makes what stands in one registry what the publications want. */
 export class TargetEngine {
   readonly registry: string;
@@ -91,37 +47,39 @@ export class TargetEngine {
   readonly #comparison: Comparison;
   readonly #queue: WorkQueue;
   readonly #renewals: Renewals;
-  readonly #rate: Rate;
+  readonly #hand: Hand;
   #rivals: RivalWatch;
   readonly #pauses: Pauses;
-  readonly #records = new Map<string, WriteRecord>();
+  readonly #records: Records;
   readonly #conflicts = new Map<string, readonly Rejection[]>();
   /** What led to a change, and when the registry told it: monotonic ms. */
   readonly #causes = new Map<string, { readonly what: string; readonly at: number | undefined }>();
   /** Services that are being written or renewed. */
   readonly #busy = new Map<string, Promise<unknown>>();
   readonly #closing = new AbortController();
-  readonly #counts = { written: 0, failed: 0, renewed: 0, renewalsFailed: 0, requests: 0 };
+  readonly #counts = { written: 0, failed: 0, renewed: 0, renewalsFailed: 0 };
   #ending = new AbortController();
   #before: Promise<void> = Promise.resolve();
-  #target: Target | undefined;
   #leads = false;
   #isOpen = false;
   #lastWriteAt: number | undefined;
+  /** Why the registry takes no writes, or no renewals, now. */
   #error: string | undefined;
+  #renewalError: string | undefined;
 
   constructor(config: RegistryConfig, kind: TargetKind, context: EngineContext) {
-    const { parallel, rate } = config.writes;
+    const { parallel } = config.writes;
     this.registry = config.name;
     this.config = config;
     this.kind = kind;
     this.#context = context;
     this.#log = context.log.child({ registry: config.name });
     this.#comparison = new Comparison(config.name, kind, context);
-    this.#rate = new Rate(rate);
+    this.#hand = new Hand(config, kind, { ...context, mayWrite: () => this.#mayWrite() });
     this.#pauses = new Pauses(kind.seenWithin);
     this.#queue = new WorkQueue((id) => this.#work(id), parallel);
     this.#renewals = new Renewals((id) => this.#renew(id), parallel);
+    this.#records = new Records(kind, context.ledger, this.#renewals);
     this.#rivals = new RivalWatch(context.owner, context.run, kind.seenWithin);
     this.#election = context.election(config.name, (isLeader) => {
       this.#leads = isLeader;
@@ -194,7 +152,8 @@ export class TargetEngine {
       placed,
       pending: this.#isOpen ? this.#queue.size : 0,
       ...this.#counts,
-      refused: [...this.#records.values()].reduce((sum, { refused }) => sum + refused.length, 0),
+      requests: this.#hand.requests,
+      refused: this.#records.all().reduce((sum, { refused }) => sum + refused.length, 0),
       conflicts: [...this.#conflicts.values()].flat().length,
       lastWriteAt: this.#lastWriteAt,
     };
@@ -212,7 +171,7 @@ export class TargetEngine {
     this.#closing.abort();
     this.#end();
     await Promise.all([this.#before, this.#renewals.close()]);
-    await this.#target?.close().catch(() => undefined);
+    await this.#hand.close();
   }
 
   /** Whether anything there is ours to look after. What only marks say is not: another Pontoon may have our owner's name by mistake. */
@@ -224,19 +183,20 @@ export class TargetEngine {
 
   #state(): Pick<TargetStatus, 'state' | 'reason'> {
     const { unreadable, owner, isComplete } = this.#context;
-    const { error } = this.#election;
+    const { error: away } = this.#election;
     const { rival } = this.#rivals;
     if (rival !== undefined) {
       const what = `another process writes there as "${owner}", too (run ${rival})`;
       return { state: 'stopped', reason: `${what}: configure coordination, or another state.owner there; then reload` };
     }
     if (!this.#isActive()) return { state: 'idle', reason: undefined };
-    if (error !== undefined)
-      return { state: this.#mayRenew() ? 'renewing' : 'standby', reason: `coordination does not answer: ${error}` };
+    if (away !== undefined)
+      return { state: this.#mayRenew() ? 'renewing' : 'standby', reason: `coordination does not answer: ${away}` };
     if (!this.#leads) return { state: 'standby', reason: 'another replica writes' };
     const reason = unreadable(this.registry);
     if (reason !== undefined) return { state: 'waiting', reason };
-    if (this.#error !== undefined) return { state: 'failing', reason: this.#error };
+    const error = this.#error ?? this.#renewalError;
+    if (error !== undefined) return { state: 'failing', reason: error };
     return { state: 'writing', reason: isComplete() ? undefined : 'withdraws nothing until all registries are read' };
   }
 
@@ -270,7 +230,7 @@ export class TargetEngine {
     this.#comparison.isLeaving = true;
     const end = performance.now() + longestLeave;
     this.#all();
-    const isLeft = (): boolean => [...this.#records.values()].some(({ placed }) => placed.length > 0);
+    const isLeft = (): boolean => this.#records.all().some(({ placed }) => placed.length > 0);
     while ((this.#queue.size > 0 || isLeft()) && this.#mayWrite() && performance.now() < end) await sleep(leavePoll);
     if (isLeft()) this.#log.warn('not all that was published could be withdrawn: pontoon withdraw does it later');
   }
@@ -279,7 +239,7 @@ export class TargetEngine {
     const { claims, ledger } = this.#context;
     const prefix = `${encodeURIComponent(this.registry)}/`;
     for (const id of claims.ids()) if (id.startsWith(prefix)) this.#queue.add(id);
-    for (const id of [...ledger.ids(this.registry), ...this.#comparison.ours().keys(), ...this.#records.keys()])
+    for (const id of [...ledger.ids(this.registry), ...this.#comparison.ours().keys(), ...this.#records.ids()])
       this.#queue.add(id);
   }
 
@@ -290,8 +250,10 @@ export class TargetEngine {
     const verdict = this.#comparison.verdict(id, this.#records.get(id));
     if (verdict.conflicts.length > 0) this.#conflicts.set(id, verdict.conflicts);
     else this.#conflicts.delete(id);
-    if (verdict.what === 'nothing') this.#forget(id);
-    else if (verdict.what === 'wait') this.#queue.add(id, Math.ceil(verdict.ms));
+    if (verdict.what === 'nothing') {
+      this.#records.forget(id);
+      this.#causes.delete(id);
+    } else if (verdict.what === 'wait') this.#queue.add(id, Math.ceil(verdict.ms));
     else if (verdict.what === 'keep') this.#keep(id, verdict);
     else {
       const writing = this.#write(id, verdict);
@@ -306,7 +268,7 @@ export class TargetEngine {
     const known = this.#records.get(id);
     const isSame = known !== undefined && isDeepStrictEqual(known.service, service);
     this.#causes.delete(id);
-    this.#settle(id, parties, {
+    this.#records.settle(id, parties, {
       service,
       placed,
       refused: isSame ? known.refused : [],
@@ -315,83 +277,31 @@ export class TargetEngine {
       tries: 0,
       state: 'written',
     });
-  }
-
-  #settle(id: string, parties: Parties, record: WriteRecord): void {
-    this.#records.set(id, record);
-    const { service, placed } = record;
-    this.#note(
-      id,
-      parties,
-      service,
-      placed.map(({ instance }) => placeOf(instance)),
-    );
-    this.#renewals.set(id, placed.length === 0 ? undefined : this.kind.renewEvery?.(service.settings as never));
-  }
-
-  #note(
-    id: string,
-    { publications, hosts }: Parties,
-    { protocol, settings }: PublishedService,
-    places: readonly string[],
-  ) {
-    const entry = { publication: publications[0] ?? '', host: hosts[0] ?? '', protocol, settings, places };
-    if (!isDeepStrictEqual(this.#context.ledger.get(id), entry)) this.#context.ledger.set(id, entry);
-  }
-
-  #forget(id: string): void {
-    this.#records.delete(id);
-    this.#causes.delete(id);
-    this.#renewals.delete(id);
-    this.#context.ledger.delete(id);
+    // A look in between is not the one that is due when the source has read what was written.
+    const unseen = (known?.unseenUntil ?? 0) - performance.now();
+    if (unseen > 0) this.#queue.add(id, Math.ceil(unseen));
   }
 
   async #write(id: string, { service, before, tries, parties }: Extract<Verdict, { what: 'write' }>): Promise<void> {
     const { signal } = this.#ending;
     // Before it is there: where marks are lost, only this tells it from what registered itself.
-    const places = [...service.instances, ...before.map(({ instance }) => instance)].map(placeOf);
-    this.#note(id, parties, service, [...new Set(places)]);
+    this.#records.note(id, parties, service, [...service.instances, ...before.map(({ instance }) => instance)]);
     try {
-      this.#target ??= this.#open();
-      const { placed, refused } = await this.#target.write(service, before, signal);
+      const { placed, refused } = await this.#hand.write(service, before, signal);
       const now = performance.now();
       const pause = refused.length > 0 ? this.#pauses.refused(tries) : this.#pauses.repair(tries);
       const unseenUntil = now + this.kind.seenWithin;
       const notBefore = now + pause;
-      this.#settle(id, parties, { service, placed, refused, unseenUntil, notBefore, tries, state: 'written' });
+      this.#records.settle(id, parties, { service, placed, refused, unseenUntil, notBefore, tries, state: 'written' });
       this.#succeeded(id, service, before, placed, parties);
       // What its source reads then is compared.
       this.#queue.add(id, refused.length > 0 ? pause : this.kind.seenWithin + 1);
     } catch (error) {
-      const known = this.#records.get(id);
-      this.#records.set(id, {
-        service,
-        placed: unique([...before, ...(known?.placed ?? [])]),
-        refused: known?.refused ?? [],
-        unseenUntil: 0,
-        notBefore: 0,
-        tries,
-        state: known?.state === 'lost' ? 'lost' : 'uncertain',
-      });
+      this.#records.doubt(id, service, before, tries);
       if (signal.aborted) return;
       if (this.#mayWrite()) this.#failed(id, tries, error);
       else this.#queue.add(id, this.#pauses.repair(0));
     }
-  }
-
-  #open(): Target {
-    const { owner, directory, log } = this.#context;
-    return this.kind.target(this.config, {
-      registry: this.registry,
-      owner,
-      directory,
-      log: log.child({ registry: this.registry }),
-      turn: async (signal) => {
-        await this.#rate.turn(signal);
-        if (!this.#mayWrite()) throw new Error('this process writes no more');
-        this.#counts.requests++;
-      },
-    });
   }
 
   #succeeded(
@@ -459,24 +369,20 @@ export class TargetEngine {
 
   async #renewOf(id: string, record: WriteRecord): Promise<void> {
     try {
-      this.#target ??= this.#open();
-      const isKnown = (await this.#target.renew?.(record.service, record.placed, this.#closing.signal)) ?? true;
+      const isKnown = await this.#hand.renew(record.service, record.placed, this.#closing.signal);
       this.#counts.renewed++;
+      this.#renewalError = undefined;
       if (isKnown || this.#records.get(id) !== record) return;
-      this.#records.set(id, { ...record, state: 'lost', notBefore: 0 });
+      this.#records.lose(id, record);
       this.want(id, 'its lease was lost', undefined);
     } catch (error) {
       if (this.#closing.signal.aborted) return;
       this.#counts.renewalsFailed++;
       const every = this.kind.renewEvery?.(record.service.settings as never) ?? 0;
       this.#renewals.again(id, Math.ceil(every / 3));
-      if (this.#error === undefined)
+      if (this.#renewalError === undefined && this.#error === undefined)
         this.#log.warn({ reason: reasonOf(error) }, 'leases cannot be renewed; it is tried again');
-      this.#error = reasonOf(error);
+      this.#renewalError = reasonOf(error);
     }
   }
-}
-
-function unique(placed: readonly Placed[]): Placed[] {
-  return [...new Map(placed.map((one) => [placeOf(one.instance), one])).values()];
 }

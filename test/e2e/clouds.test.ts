@@ -1,11 +1,12 @@
 import { expect } from 'chai';
+import { GREETER } from '#test/servers/dubbo.js';
 import type { Envoy } from '#test/servers/envoy.js';
 import { until } from '#test/servers/probes.js';
 import { requireServers } from '#test/servers/require.js';
 import { type Cloud, type Clouds, cloudServers, greeterHost, payHost, startClouds } from './clouds.js';
 
-/** As the other Pontoon names it, which reads it in Consul. */
-const greeterInA = 'greeter.service.consul';
+/** As a Pontoon names it that reads ZooKeeper. */
+const greeterInA = `${GREETER.toLowerCase()}.dubbo`;
 
 describe('two clouds that call each other through their edge gateways', function () {
   this.timeout(120_000);
@@ -80,6 +81,12 @@ describe('two clouds that call each other through their edge gateways', function
     const before = await placesOf(a, greeterInA);
     setGreeters(0);
     await until('nobody to call', async () => (await placesOf(a, greeterInA)).length === 0, 30_000);
+    await until('failing', () =>
+      consumer.call('y').then(
+        () => false,
+        () => true,
+      ),
+    );
     setGreeters(1);
     await answers('greeting', () => consumer.call('z'), 'hello z from provider-in-b');
     await until('the same place', async () => (await placesOf(a, greeterInA)).join() === before.join(), 30_000);

@@ -14,7 +14,6 @@ import { type Envoy, startEnvoy } from '#test/servers/envoy.js';
 import { type Istiod, startIstiod } from '#test/servers/istiod.js';
 import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
 import { freePort, freePorts } from '#test/servers/ports.js';
-import { until } from '#test/servers/probes.js';
 import { type Server, serverFolder, subfolder } from '#test/servers/process.js';
 import { type SpringCloudZooKeeper, startSpringCloudZooKeeper } from '#test/servers/springcloudzookeeper.js';
 import { startZookeeper, type Zookeeper } from '#test/servers/zookeeper.js';
@@ -44,7 +43,7 @@ export interface Clouds {
   /** The registry of cloud A, and that of cloud B. */
   readonly zookeeper: Zookeeper;
   readonly consul: Consul;
-  /** In cloud A: calls what Consul has of the greeter. */
+  /** In cloud A: knows its ZooKeeper and nothing else. */
   readonly consumer: DubboConsumer;
   /** In cloud A. */
   readonly pay: SpringCloudZooKeeper;
@@ -110,17 +109,17 @@ export async function startClouds(told: (what: string) => void = () => undefined
     const ofA = { name: 'zookeeper-a', type: 'zookeeper', servers: [zookeeper.connectString] };
     const a = await startCloud('a', '127.0.1.1', ports, started, {
       // Of the other cloud's registry only what is written there.
-      registries: [ofA, { ...ofB, include: ['pay', 'greeter'] }],
+      registries: [ofA, { ...ofB, include: ['pay'] }],
       publications: [{ name: 'pay-to-b', when: 'mesh.host == "pay.zookeeper"', to: ofB.name, addresses: 'gateway' }],
     });
     const b = await startCloud('b', ownAddress(), ports, started, {
-      registries: [{ name: 'mesh-b', type: 'file', path: greeters.path }, ofB],
+      registries: [{ name: 'mesh-b', type: 'file', path: greeters.path }, ofB, { ...ofA, include: [GREETER] }],
       publications: [
         {
-          name: 'greeter-to-b',
+          name: 'greeter-to-a',
           when: `mesh.host == "${greeterHost}"`,
-          to: ofB.name,
-          as: 'greeter',
+          to: ofA.name,
+          as: GREETER,
           addresses: 'gateway',
         },
       ],
@@ -132,8 +131,8 @@ export async function startClouds(told: (what: string) => void = () => undefined
     );
     const [pay, provider] = await apps;
     const consumer = await started(
-      `cloud A: Dubbo consumer of ${GREETER}, with the address that Consul has of it`,
-      startDubboConsumer({ url: `dubbo://${await addressIn(consul, 'greeter')}` }),
+      `cloud A: Dubbo consumer of ${GREETER}, with its ZooKeeper`,
+      startDubboConsumer({ zookeeper: zookeeper.connectString }),
     );
     return {
       ...{ a, b, zookeeper, consul, consumer, pay, provider, ports, stop },
@@ -178,20 +177,6 @@ async function startCloud(
     startEdge({ istiod: istiod.xdsAddress, labels, address: `127.0.${name === 'a' ? 1 : 2}.99` }),
   );
   return { pontoon, istiod, edge, gateway: address };
-}
-
-/** Where a service is, as Consul's clients see it. */
-async function addressIn(consul: Consul, service: string): Promise<string> {
-  let found: string | undefined;
-  await until(`${service} in Consul`, async () => {
-    const answer = await fetch(`${consul.url}/v1/health/service/${service}?passing=true`);
-    const [first] = (await answer.json()) as {
-      readonly Service: { readonly Address: string; readonly Port: number };
-    }[];
-    if (first !== undefined) found = `${first.Service.Address}:${first.Service.Port}`;
-    return found !== undefined;
-  });
-  return found ?? '';
 }
 
 /** The file that is cloud B's registry of its mesh services. */

@@ -21,8 +21,6 @@ export interface SidecarEndpoint {
   readonly weight: number;
   /** `region/zone/subzone`, without empty ends. */
   readonly locality: string;
-  /** The canonical revision in what istiod says of the workload. */
-  readonly version: string | undefined;
 }
 
 /** An xDS client of istiod that asks for what a sidecar asks for: clusters, and the endpoints of each. */
@@ -30,6 +28,7 @@ export class Sidecar {
   readonly #client: Client;
   readonly #stream: ClientDuplexStream<DiscoveryRequest, DiscoveryResponse>;
   readonly #endpoints = new Map<string, readonly SidecarEndpoint[]>();
+  readonly #versions = new Map<string, readonly string[]>();
   #asked: readonly string[] = [];
   /** How many responses have come. */
   responses = 0;
@@ -58,9 +57,9 @@ export class Sidecar {
     return this.endpoints(host, port)?.map(({ address }) => address);
   }
 
-  /** The versions of a host's endpoints, in their order. */
-  versions(host: string, port: number): (string | undefined)[] | undefined {
-    return this.endpoints(host, port)?.map(({ version }) => version);
+  /** The canonical revisions of a host's endpoints, in what istiod says of their workloads. */
+  versions(host: string, port: number): readonly string[] | undefined {
+    return this.#versions.get(`outbound|${port}||${host}`);
   }
 
   /** How many clusters have endpoint sets. */
@@ -103,6 +102,7 @@ export class Sidecar {
     for (const { value } of response.resources) {
       const assignment = ClusterLoadAssignment.decode(value);
       this.#endpoints.set(assignment.clusterName, endpointsOf(assignment));
+      this.#versions.set(assignment.clusterName, versionsOf(assignment));
     }
     this.#ask(endpointUrl, this.#asked, response);
     this.changed();
@@ -123,17 +123,21 @@ export class Sidecar {
 function endpointsOf({ endpoints }: ClusterLoadAssignment): SidecarEndpoint[] {
   return endpoints
     .flatMap(({ locality, lbEndpoints }) =>
-      lbEndpoints.map(({ endpoint, loadBalancingWeight, metadata }) => {
-        const workload: unknown = metadata?.filterMetadata.istio?.workload;
+      lbEndpoints.map(({ endpoint, loadBalancingWeight }) => {
         const socket = endpoint?.address?.socketAddress;
         const parts = [locality?.region, locality?.zone, locality?.subZone];
         return {
           address: `${socket?.address}:${socket?.portValue}`,
           weight: loadBalancingWeight?.value ?? 0,
-          version: typeof workload === 'string' ? workload.split(';')[3] : undefined,
           locality: parts.filter((part) => part !== undefined && part !== '').join('/'),
         };
       }),
     )
     .sort((a, b) => (a.address < b.address ? -1 : 1));
+}
+
+function versionsOf({ endpoints }: ClusterLoadAssignment): string[] {
+  return endpoints.flatMap(({ lbEndpoints }) =>
+    lbEndpoints.map(({ metadata }) => String(metadata?.filterMetadata.istio?.workload ?? '').split(';')[3] ?? ''),
+  );
 }

@@ -17,7 +17,7 @@ function show({ a, b, consul, zookeeper, ports, pay }: Clouds): void {
 Cloud A, gateway ${a.gateway}, ports ${ports.join('-')}          Cloud B, gateway ${b.gateway}, the same ports
   ZooKeeper ${zookeeper.connectString}                            Consul ${consul.url}
   pay, a Spring Cloud application at 127.0.1.10:${pay.port}    ${greeterHost}, a Dubbo service of the mesh
-  a Dubbo consumer, with the address that Consul has     a workload of the mesh, which calls ${payHost}
+  a Dubbo consumer, which knows its ZooKeeper only      a workload of the mesh, which calls ${payHost}
 
   what                              cloud A                          cloud B
   Pontoon's status page             ${a.pontoon.url}           ${b.pontoon.url}

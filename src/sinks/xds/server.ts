@@ -126,7 +126,7 @@ export class XdsListener extends EventEmitter<{ sent: [Sent] }> implements Sink 
   }
 
   /** What its filter says of these resources may be something else now. */
-  look(resources: readonly EncodedResource[]): void {
+  filtered(resources: readonly EncodedResource[]): void {
     const now = performance.now();
     for (const [shard, names] of this.#sets.apply({ set: resources, removed: [] }))
       this.#doors.get(shard)?.changed(names, resources[0]?.mesh.registries[0] ?? '', now);

@@ -80,7 +80,7 @@ export class IstiodUnderTest implements RegistryUnderTest {
     };
   }
 
-  /** As a sidecar sees it, which is told weights. */
+  /** As a sidecar sees it. */
   async watch(service: string, seen: (mark: string | undefined) => void) {
     const sidecar = new Sidecar(this.#server.xdsAddress);
     sidecar.changed = () => seen(sidecar.versions(service, 80)?.[0]);
