@@ -22,5 +22,13 @@ export {
   readProvider,
   serviceOf,
 } from './provider.js';
+export {
+  instanceMetadata,
+  type PublishedDubbo,
+  type PublishedProvider,
+  providerName,
+  revisionDocument,
+  revisionOf,
+} from './publish.js';
 export { type OverrideRecord, type OverrideRule, parseOverride } from './rules.js';
 export { decodeName } from './url.js';

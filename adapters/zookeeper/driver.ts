@@ -8,10 +8,18 @@ export interface ServerAddress {
   readonly port: number;
 }
 
+/** A session's id and its password, in hexadecimal digits. */
+export interface SessionName {
+  readonly id: string;
+  readonly password: string;
+}
+
 /** node-zookeeper-client's connection, as far as it has to be held by the hand. Not part of its interface: a test looks whether it is still so. */
 interface ConnectionManager {
   servers: ServerAddress[];
   socket?: Socket;
+  sessionId: Buffer;
+  sessionPassword: Buffer;
   pendingBuffer: Buffer | null;
   /** ms. */
   connectTimeout: number;
@@ -48,18 +56,30 @@ export class Driver {
    * @param sessionTimeout in ms, as asked of the server
    * @param failed is told why a connection could not be made or was cut
    * @param tls connects with TLS
+   * @param resumed a session to go on with
    */
   constructor(
     servers: readonly ServerAddress[],
     sessionTimeout: number,
     failed: (error: Error) => void,
     tls?: ConnectionOptions,
+    resumed?: SessionName,
   ) {
     this.#tls = tls;
     const addresses = servers.map(({ host, port }) => `${host}:${port}`).join(',');
     this.client = zookeeper.createClient(addresses, { sessionTimeout, spinDelay: pause, retries: 0 });
     this.#manager = (this.client as unknown as { connectionManager: ConnectionManager }).connectionManager;
+    if (resumed !== undefined) {
+      this.#manager.sessionId = Buffer.from(resumed.id, 'hex');
+      this.#manager.sessionPassword = Buffer.from(resumed.password, 'hex');
+    }
     this.#harden(servers, failed);
+  }
+
+  /** By which another connection goes on with the session. */
+  get name(): SessionName {
+    const { client } = this;
+    return { id: client.getSessionId().toString('hex'), password: client.getSessionPassword().toString('hex') };
   }
 
   #harden(servers: readonly ServerAddress[], failed: (error: Error) => void): void {
@@ -120,6 +140,12 @@ export class Driver {
   /** Cuts the connection; the client goes on to the next server by itself, with the same session. */
   disconnect(): void {
     this.#manager.socket?.destroy();
+  }
+
+  /** Closes the connection, and leaves the session to its timeout. */
+  detach(): void {
+    this.#closed = true;
+    this.disconnect();
   }
 
   /** Ends the session, if a server can be told within half a second, and the connection in any case. */

@@ -2,6 +2,7 @@ import { dubboKind } from '#adapters/dubbo/index.js';
 import { defineAdapter } from '#sources/contract.js';
 import { fields } from './schema.js';
 import { ZooKeeperSource } from './source.js';
+import { zookeeperTarget } from './target.js';
 
 export const zookeeper = defineAdapter({
   type: 'zookeeper',
@@ -14,5 +15,6 @@ export const zookeeper = defineAdapter({
   guarded: true,
   selective: true,
   staleAfter: 60_000,
+  target: zookeeperTarget,
   source: (config, context) => new ZooKeeperSource(config, context),
 });

@@ -1,8 +1,8 @@
 import { type ConnectionOptions, createSecureContext } from 'node:tls';
-import zookeeper, { type Exception, type Stat, type Event as ZooKeeperEvent } from 'node-zookeeper-client';
+import zookeeper, { type ACL, type Exception, type Stat, type Event as ZooKeeperEvent } from 'node-zookeeper-client';
 import { readClientTls, type Secret } from '#config/fields.js';
 import { asError, reasonOf } from '#model/reason.js';
-import { Driver, type ServerAddress } from './driver.js';
+import { Driver, type ServerAddress, type SessionName } from './driver.js';
 import type { ZooKeeperConfig } from './schema.js';
 
 export interface SessionOptions {
@@ -13,7 +13,15 @@ export interface SessionOptions {
   readonly tls?: ConnectionOptions | undefined;
   /** Digest authentication. */
   readonly auth?: { readonly username: string; readonly password: Secret } | undefined;
+  /** What it keeps outlives the connection: it is left to its timeout, and another one may go on with it. */
+  readonly lasting?: { readonly resumed: SessionName | undefined };
 }
+
+/** One of the changes that are made together. */
+export type Change =
+  | { readonly what: 'create'; readonly path: string; readonly data: string; readonly mode: number }
+  | { readonly what: 'write'; readonly path: string; readonly data: string }
+  | { readonly what: 'remove'; readonly path: string };
 
 /** The session that a registry's configuration asks for. @throws Error if a certificate or key cannot be read */
 export function sessionOptions(config: ZooKeeperConfig): SessionOptions {
@@ -46,6 +54,11 @@ export class ZooKeeperError extends Error {
   }
 }
 
+/** Nothing is left of a session and what it kept. */
+export class SessionExpired extends Error {
+  override readonly name = 'SessionExpired';
+}
+
 /** Is called once, with what happened to the znode. */
 export type Watcher = (what: string) => void;
 
@@ -72,15 +85,15 @@ export class Session {
   #lastSocket: unknown;
 
   constructor(options: SessionOptions, listener: SessionListener) {
-    const { servers, sessionTimeout, auth, tls } = options;
+    const { servers, sessionTimeout, auth, tls, lasting } = options;
     this.#options = options;
     this.#listener = listener;
-    this.#driver = new Driver(servers, sessionTimeout, (error) => this.#failed(error), tls);
+    this.#driver = new Driver(servers, sessionTimeout, (error) => this.#failed(error), tls, lasting?.resumed);
     const { client } = this.#driver;
     if (auth !== undefined) client.addAuthInfo('digest', Buffer.from(`${auth.username}:${auth.password.reveal()}`));
     client.on('connected', () => this.#onConnected());
     client.on('disconnected', () => this.#onDisconnected());
-    client.on('expired', () => this.#end(new Error('the session has expired')));
+    client.on('expired', () => this.#end(new SessionExpired('the session has expired')));
     client.on('authenticationFailed', () => this.#end(new Error('the server refused user name and password')));
     this.#timer = setInterval(() => this.#tick(), sessionTimeout / 3);
     client.connect();
@@ -121,10 +134,15 @@ export class Session {
 
   /** Whether a znode is there and has no session as its owner. @throws ZooKeeperError */
   async isPersistent(path: string): Promise<boolean> {
+    return /^0+$/.test((await this.owner(path)) ?? '');
+  }
+
+  /** Id of the session that keeps a znode, in hexadecimal digits, all 0 for a persistent one; undefined if there is no such znode. @throws ZooKeeperError */
+  async owner(path: string): Promise<string | undefined> {
     const stat = await this.#ask<{ readonly ephemeralOwner: Buffer } | null>(path, (done) =>
       this.#driver.client.exists(path, (error, found) => done(error, found as unknown as { ephemeralOwner: Buffer })),
     );
-    return stat?.ephemeralOwner.every((byte) => byte === 0) ?? false;
+    return stat?.ephemeralOwner.toString('hex');
   }
 
   /** A znode's data as UTF-8, and the number of its version. With a watcher, its next change is told. @throws ZooKeeperError */
@@ -145,10 +163,30 @@ export class Session {
    * @throws ZooKeeperError
    */
   create(path: string, data: string, mode: number): Promise<string> {
+    const acl = this.#acl;
+    return this.#ask(path, (done) => this.#driver.client.create(path, Buffer.from(data), acl, mode, done), 'created');
+  }
+
+  /** Makes all changes at once, in their order, or none of them. @throws ZooKeeperError of the first that cannot be made */
+  async change(changes: readonly Change[]): Promise<void> {
+    const transaction = this.#driver.client.transaction();
+    for (const change of changes)
+      if (change.what === 'remove') transaction.remove(change.path);
+      else if (change.what === 'write') transaction.setData(change.path, Buffer.from(change.data));
+      else transaction.create(change.path, Buffer.from(change.data), this.#acl, change.mode);
+    const { path = '/' } = changes[0] ?? {};
+    await this.#ask<unknown>(path, (done) => transaction.commit(done), 'written');
+  }
+
+  get #acl(): ACL[] {
     const { ACL, Id, Permission } = zookeeper;
     const who = this.#options.auth === undefined ? new Id('world', 'anyone') : new Id('auth', '');
-    const acl = [new ACL(Permission.ALL, who)];
-    return this.#ask(path, (done) => this.#driver.client.create(path, Buffer.from(data), acl, mode, done), 'created');
+    return [new ACL(Permission.ALL, who)];
+  }
+
+  /** By which another process goes on with it. */
+  get name(): SessionName {
+    return this.#driver.name;
   }
 
   /** Writes a znode that still has the version; -1 for any. @throws ZooKeeperError */
@@ -165,11 +203,16 @@ export class Session {
     return this.#driver.client.getSessionTimeout();
   }
 
-  /** Ends the session. Every waiting request fails. */
+  /** Ends the session, or leaves a lasting one alone. Every waiting request fails. */
   async close(): Promise<void> {
     this.#ended ??= new Error('the session is closed');
     this.#settle(this.#ended);
-    await this.#driver.close();
+    await this.#leave();
+  }
+
+  async #leave(): Promise<void> {
+    if (this.#options.lasting === undefined) await this.#driver.close();
+    else this.#driver.detach();
   }
 
   #ask<T>(
@@ -257,7 +300,7 @@ export class Session {
     this.#settle(error);
     this.#listener.ended(error);
     // In its own turn: the driver may be in the middle of an event.
-    setImmediate(() => void this.#driver.close());
+    setImmediate(() => void this.#leave());
   }
 
   #settle(error: Error): void {

@@ -62,7 +62,7 @@ export function springService(
       rejected.push({ record, reason: entry.reason });
     if (entry.kind !== 'spring-cloud') continue;
     try {
-      instances.push(readInstance(record, entry.instance));
+      instances.push(readSpringInstance(record, entry.instance));
       const text = uriNote(entry.instance);
       if (text !== undefined) notes.push({ record, text });
     } catch (error) {
@@ -73,7 +73,8 @@ export function springService(
   return { key, kind: 'spring-cloud', ports: [], metadata: {}, instances, rejected, notes, consumers: [] };
 }
 
-function readInstance(id: string, found: SpringInstance): Instance {
+/** @throws Error that says why it is no instance */
+export function readSpringInstance(id: string, found: SpringInstance): Instance {
   const metadata = found.payload;
   return {
     id,

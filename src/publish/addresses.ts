@@ -41,10 +41,6 @@ export interface Selection {
   readonly service: MeshService;
   readonly port: MeshPort;
   readonly chosen: readonly Chosen[];
-  /** Whether some endpoints may not be published. */
-  readonly hasRefused: boolean;
-  /** What is said of all instances, whatever their registry says of them. */
-  readonly metadata: Metadata;
 }
 
 /** What a service is dialled at, as the publication's `addresses` says. */
@@ -67,24 +63,22 @@ function ownAddress({ endpoint, ...rest }: Chosen): Addressed {
 
 type StandIn = Omit<Addressed, 'address' | 'port'>;
 
-/** One instance for all: up as long as one of them is. @returns undefined if all that there is may not be published */
-function standIn({ chosen, hasRefused, metadata }: Selection): StandIn | undefined {
-  if (chosen.length === 0 && hasRefused) return undefined;
-  const up = chosen.filter(({ isUp }) => isUp);
-  const [first, ...others] = chosen;
+/**
+ * One instance for all: up as long as one of them is.
+ * @returns undefined if nobody stands behind: a Dubbo consumer goes on with providers of which all are disabled
+ */
+function standIn({ chosen: [first, ...others] }: Selection): StandIn | undefined {
+  if (first === undefined) return undefined;
+  const up = [first, ...others].filter(({ isUp }) => isUp);
+  const { locality } = first.endpoint;
   return {
     isUp: up.length > 0,
     weight: up.reduce((sum, { endpoint }) => sum + endpoint.weight, 0),
-    locality: others.every(({ endpoint }) => endpoint.locality === first?.endpoint.locality)
-      ? first?.endpoint.locality
-      : undefined,
+    locality: others.every(({ endpoint }) => endpoint.locality === locality) ? locality : undefined,
     // What differs is no word about all of them.
-    metadata:
-      first === undefined
-        ? metadata
-        : Object.fromEntries(
-            Object.entries(first.metadata).filter(([key, value]) => others.every((one) => one.metadata[key] === value)),
-          ),
+    metadata: Object.fromEntries(
+      Object.entries(first.metadata).filter(([key, value]) => others.every((one) => one.metadata[key] === value)),
+    ),
   };
 }
 

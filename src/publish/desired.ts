@@ -82,9 +82,7 @@ export function wanted(
       throw new Error(`registry ${config.to} leaves out the name ${key.name} (include, exclude): nobody would see it`);
     const port = chosenPort(service.ports, labels[annotations.port] ?? config.port);
     const { chosen, refused } = choose(service, port, publication, scope, context);
-    const metadata = publication.metadata({}, scope);
-    const selection = { service, port, chosen, hasRefused: refused.length > 0, metadata };
-    const addresses = addressesOf(selection, config.addresses, context.gateways);
+    const addresses = addressesOf({ service, port, chosen }, config.addresses, context.gateways);
     const mark = marked({ ...about, owner: context.owner, run: context.run });
     const protocol = port.protocol ?? protocolOfName(port.name);
     const instances = addresses.instances.map((one) => published(one, kind.nominalWeight, mark));

@@ -118,8 +118,8 @@ export async function startClouds(told: (what: string) => void = () => undefined
         {
           name: 'greeter-to-a',
           when: `mesh.host == "${greeterHost}"`,
-          to: ofB.name,
-          as: 'greeter',
+          to: ofA.name,
+          as: GREETER,
           addresses: 'gateway',
         },
       ],
@@ -132,7 +132,7 @@ export async function startClouds(told: (what: string) => void = () => undefined
     const [pay, provider] = await apps;
     const consumer = await started(
       `cloud A: Dubbo consumer of ${GREETER}, with its ZooKeeper`,
-      startDubboConsumer({ url: `dubbo://${b.gateway}:${first}` }),
+      startDubboConsumer({ zookeeper: zookeeper.connectString }),
     );
     return {
       ...{ a, b, zookeeper, consul, consumer, pay, provider, ports, stop },

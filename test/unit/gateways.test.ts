@@ -270,7 +270,7 @@ describe('addresses of what is published', () => {
     { endpoint: endpoint('10.0.0.2', 50), port: 8080, isUp: true, metadata: { zone: 'b', version: '1' } },
     { endpoint: endpoint('10.0.0.3'), port: 8080, isUp: false, metadata: { zone: 'b', version: '1' } },
   ];
-  const selection = { service, port, chosen, hasRefused: false, metadata: { set: 'x' } };
+  const selection = { service, port, chosen };
   const places = {
     gateways: [{ address: '203.0.113.7' }, { address: 'gw.example', locality: 'us/e' }],
     error: undefined,
@@ -293,11 +293,11 @@ describe('addresses of what is published', () => {
     ]);
   });
 
-  it('are down when nobody stands behind, and none when nobody may be published', () => {
-    expect(addressesOf({ ...selection, chosen: [] }, 'vip', places).instances).to.deep.equal([
-      { address: '240.0.0.1', port: 80, isUp: false, weight: 1, locality: undefined, metadata: { set: 'x' } },
-    ]);
-    expect(addressesOf({ ...selection, chosen: [], hasRefused: true }, 'gateway', places).instances).to.deep.equal([]);
+  it('are down when all that stands behind is, and none when nobody does', () => {
+    const down = chosen.map((one) => ({ ...one, isUp: false }));
+    const [instance] = addressesOf({ ...selection, chosen: down }, 'vip', places).instances;
+    expect([instance?.isUp, instance?.weight]).to.deep.equal([false, 1]);
+    expect(addressesOf({ ...selection, chosen: [] }, 'gateway', places).instances).to.deep.equal([]);
   });
 
   it('are refused with the reason', () => {

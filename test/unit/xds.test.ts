@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import type { EncodedResource } from '#istio/resource.js';
+import type { EncodedResource, ResourceType } from '#istio/resource.js';
 import { DiscoveryRequest, DiscoveryResponse } from '#proto/xds/discovery.js';
 import { ShardedSets } from '#sinks/xds/set.js';
 import { SotwStream } from '#sinks/xds/sotw.js';
@@ -21,15 +21,15 @@ function resource(name: string, version: string, bucket = 0): EncodedResource {
 const connection: Connection = { id: 's', peer: 'peer', listener: 'l', shard: 0, identity: undefined };
 
 /** One set, and what changes it. */
-function oneSet() {
-  const sets = new ShardedSets(1);
+function oneSet(mayShow?: (type: ResourceType) => boolean) {
+  const sets = new ShardedSets(1, undefined, mayShow);
   const [own] = sets.sets;
   if (own === undefined) throw new Error('there is a shard');
   return { own, apply: (change: Parameters<ShardedSets['apply']>[0]) => sets.apply(change).get(0) };
 }
 
-function harness(ready = true) {
-  const set = oneSet();
+function harness(ready = true, mayShow?: (type: ResourceType) => boolean) {
+  const set = oneSet(mayShow);
   set.own.ready = ready;
   set.apply({ set: [resource('b', '2'), resource('a', '1')], removed: [] });
   const responses: DiscoveryResponse[] = [];
@@ -102,6 +102,18 @@ describe('xDS stream', () => {
     stream.push();
     expect(responses).to.have.length(2);
     expect(contents()).to.deep.equal(['b=2']);
+  });
+
+  it('withholds a type until all is known of it, and answers the others', () => {
+    const known = { ports: false };
+    const { request, responses, stream } = harness(true, (type) => type === 'ServiceEntry' || known.ports);
+    const gateways = 'networking.istio.io/v1/Gateway';
+    request(gateways);
+    request(entries);
+    expect(responses.map(({ typeUrl }) => typeUrl)).to.deep.equal([entries]);
+    known.ports = true;
+    stream.push();
+    expect(responses.map(({ typeUrl }) => typeUrl)).to.deep.equal([entries, gateways]);
   });
 
   it('withholds its answer until the set is complete; other types are answered', () => {
