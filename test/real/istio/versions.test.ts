@@ -72,7 +72,7 @@ describe('old and new istiods', function () {
       const { view, listener, address } = await world();
       const old = contract === undefined ? undefined : older(address, contract);
       if (old !== undefined) {
-        await until('the types that there are none of', () => old.istiod.responses > 5);
+        await until('the types that there are none of', () => old.istiod.responses > 3);
         expect(old.istiod.isReady, 'before the set is complete').to.equal(false);
       }
       listener.ready();
