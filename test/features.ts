@@ -97,6 +97,11 @@ const registries: readonly Registry[] = [
         fake: true,
         shown: [['unit/eureka-source', 'believes only both']],
       },
+      {
+        feature: 'written to: services of the mesh, found and called by Spring Cloud',
+        client: '',
+        shown: [['e2e/clients', 'is found and called by each of them']],
+      },
     ],
   },
   {
@@ -400,6 +405,14 @@ const registries: readonly Registry[] = [
         client: 'by hand',
         fake: true,
         shown: [['unit/consul-source', 'starts again when the index falls']],
+      },
+      {
+        feature: 'written to: the catalog on external nodes, or an agent with TTL',
+        client: '',
+        shown: [
+          ['real/consul/target', 'refuses to write on a node'],
+          ['e2e/clients', 'is found and called by each of them'],
+        ],
       },
     ],
   },
