@@ -246,6 +246,11 @@ const registries: readonly Registry[] = [
         client: true,
         shown: [['real/dubbo/nacos', 'applies a rule of the config centre']],
       },
+      {
+        feature: 'written to, at the interface level: found and called by consumers',
+        client: '',
+        shown: [['real/nacos/target-dubbo', 'has what a consumer finds and calls']],
+      },
     ],
   },
   {

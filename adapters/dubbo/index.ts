@@ -23,9 +23,11 @@ export {
   serviceOf,
 } from './provider.js';
 export {
+  dubboProtocol,
   instanceMetadata,
   type PublishedDubbo,
   type PublishedProvider,
+  providerMetadata,
   providerName,
   revisionDocument,
   revisionOf,

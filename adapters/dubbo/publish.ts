@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Protocol } from '#model/protocol.js';
 import type { Metadata } from '#model/service.js';
 import { type DubboService, endpointName } from './provider.js';
 
@@ -31,6 +32,15 @@ const own = new Set(
     'check pid anyhost host register-mode mapping service-name-mapping mapping-type metadata-type token'
   ).split(' '),
 );
+
+/** How Dubbo's consumers call a port of the mesh. @throws Error if they do not */
+export function dubboProtocol(protocol: Protocol): 'dubbo' | 'tri' {
+  if (protocol === 'tri' || protocol === 'grpc' || protocol === 'http2') return 'tri';
+  if (protocol === 'dubbo' || protocol === 'tcp') return 'dubbo';
+  throw new Error(
+    `its port speaks ${protocol}, and Dubbo's clients speak dubbo or tri: choose another port, or set protocol in the publication's block`,
+  );
+}
 
 /** The name of a provider's znode: its URL, percent-encoded. The same each time, so that consumers never connect again for nothing. */
 export function providerName(published: PublishedDubbo, provider: PublishedProvider): string {
@@ -106,5 +116,19 @@ function instanceParams({ isUp, weight, metadata }: PublishedProvider): Metadata
     dynamic: 'true',
     weight: String(Math.round(weight)),
     ...(isUp ? {} : { disabled: 'true' }),
+  };
+}
+
+/** Metadata of a provider where a registry keeps its URL's parameters as such: Nacos. */
+export function providerMetadata(published: PublishedDubbo, provider: PublishedProvider): Metadata {
+  const { service, protocol, application } = published;
+  const { interface: path } = service;
+  return {
+    ...instanceParams(provider),
+    ...serviceParams(published),
+    application,
+    category: 'providers',
+    path,
+    protocol,
   };
 }

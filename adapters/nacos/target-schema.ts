@@ -1,6 +1,29 @@
 import { z } from 'zod';
 import { duration } from '#config/fields.js';
 
+/** How a service stands there for Dubbo's consumers, at the interface level. */
+const dubbo = z.strictObject({
+  group: z.string().default('').meta({ description: "Dubbo's group of the service" }),
+  version: z.string().default('').meta({ description: 'Its version' }),
+  application: z
+    .string()
+    .min(1)
+    .optional()
+    .meta({ description: "Name of the application that provides it; the interface's unless set" }),
+  protocol: z
+    .enum(['dubbo', 'tri'])
+    .optional()
+    .meta({ description: "What it speaks; the port's own protocol unless set" }),
+  methods: z
+    .union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+    .default('*')
+    .meta({ description: 'Methods that it has, as Dubbo lists them; * for any' }),
+  params: z
+    .record(z.string().min(1), z.string())
+    .default({})
+    .meta({ description: "Further parameters of a provider's URL" }),
+});
+
 /** A publication's block for Nacos. Texts may be templates. */
 export const targetFields = {
   namespace: z.string().min(1).default('public').meta({ description: 'Id of the namespace, not its name' }),
@@ -18,6 +41,7 @@ export const targetFields = {
     description:
       'With http, pause between two beats of an instance. Without any it counts as unhealthy after three times that, and is gone after six',
   }),
+  dubbo: dubbo.optional().meta({ description: "For Dubbo's consumers: the publication's name is the interface's" }),
 };
 
 export type TargetSettings = z.output<z.ZodObject<typeof targetFields>>;

@@ -14,6 +14,7 @@ import {
 import { markKeys } from '#publish/mark.js';
 import { idOf } from './api.js';
 import type { NacosConfig } from './schema.js';
+import { asNaming, placedAsDubbo, placedAsNaming } from './target-dubbo.js';
 import { Batches } from './target-grpc.js';
 import { InstanceApi, OtherKind, Refused, type WrittenInstance } from './target-http.js';
 import {
@@ -50,6 +51,11 @@ class NacosTarget implements Target<TargetSettings> {
   }
 
   async write(service: Service, before: readonly Placed[], signal: AbortSignal): Promise<Written> {
+    const written = await this.#write(asNaming(service), placedAsNaming(service, before), signal);
+    return { ...written, placed: placedAsDubbo(service, written.placed) };
+  }
+
+  async #write(service: Service, before: readonly Placed[], signal: AbortSignal): Promise<Written> {
     let ours: Ours = new Map(before.map((placed) => [placeOf(placed.instance), placed]));
     let others: Look['others'] = new Map();
     // Before anything is written where nothing of ours is known to stand.
@@ -63,7 +69,11 @@ class NacosTarget implements Target<TargetSettings> {
     return { placed: written.placed, refused: [...refused, ...written.refused] };
   }
 
-  async renew(service: Service, placed: readonly Placed[], signal: AbortSignal): Promise<boolean> {
+  renew(service: Service, placed: readonly Placed[], signal: AbortSignal): Promise<boolean> {
+    return this.#renew(asNaming(service), placed, signal);
+  }
+
+  async #renew(service: Service, placed: readonly Placed[], signal: AbortSignal): Promise<boolean> {
     if (this.#batches.held(nameOf(service)).length > 0) return true;
     if (this.#kindOf(service) === undefined) await this.#look(service, signal);
     const kind = this.#kindOf(service);
@@ -217,7 +227,7 @@ export const nacosTarget = defineTarget({
 });
 
 /** @throws Error if Nacos takes no such name */
-function key(name: string, { namespace, group, cluster }: TargetSettings): Omit<ServiceKey, 'registry'> {
+function key(name: string, { namespace, group, cluster, dubbo }: TargetSettings): Omit<ServiceKey, 'registry'> {
   check(
     'name of a service',
     name,
@@ -227,7 +237,9 @@ function key(name: string, { namespace, group, cluster }: TargetSettings): Omit<
   check('group', group, /^[\w:.-]{1,128}$/, 'letters, digits, _ : . and -');
   check('cluster', cluster, /^[0-9A-Za-z-]{1,64}$/, 'letters, digits and -');
   check('id of a namespace', namespace, /^[\w-]{1,64}$/, 'letters, digits, _ and -');
-  return { namespace, group, name, version: '' };
+  if (dubbo === undefined) return { namespace, group, name, version: '' };
+  check('name of an interface', name, /^[\w$.-]{1,253}$/, 'that of a Java interface');
+  return { namespace, group: dubbo.group, name, version: dubbo.version };
 }
 
 function check(what: string, found: string, pattern: RegExp, expected: string): void {

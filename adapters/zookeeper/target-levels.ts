@@ -1,5 +1,6 @@
 import {
   applicationProviders,
+  dubboProtocol,
   instanceMetadata,
   type PublishedDubbo,
   parseApplicationInstance,
@@ -128,18 +129,10 @@ export function publishedDubbo(service: Service): PublishedDubbo {
   return {
     service: { interface: name, group, version },
     application: application ?? own,
-    protocol: settings.protocol ?? (instances.length === 0 ? 'dubbo' : protocolOf(service)),
+    protocol: settings.protocol ?? (instances.length === 0 ? 'dubbo' : dubboProtocol(service.protocol)),
     methods: typeof methods === 'string' ? methods : methods.join(','),
     params,
   };
-}
-
-function protocolOf({ protocol }: Service): 'dubbo' | 'tri' {
-  if (protocol === 'tri' || protocol === 'grpc' || protocol === 'http2') return 'tri';
-  if (protocol === 'dubbo' || protocol === 'tcp') return 'dubbo';
-  throw new Error(
-    `its port speaks ${protocol}, and Dubbo's clients speak dubbo or tri: choose another port, or set zookeeper.protocol`,
-  );
 }
 
 /** Where a service stands. @throws Error if ZooKeeper, or Dubbo, takes no such name */

@@ -1,0 +1,64 @@
+import { expect } from 'chai';
+import { type DubboProvider, GREETER, startDubboConsumer, startDubboProvider } from '#test/servers/dubbo.js';
+import { until } from '#test/servers/probes.js';
+import { requireServers } from '#test/servers/require.js';
+import { instance, Publisher } from './publisher.js';
+import { read, server } from './read.js';
+
+const calls = 30;
+
+describe("Nacos as a target, with Dubbo's consumers", function () {
+  this.timeout(120_000);
+  const nacos = server({ version: '2.3.2' });
+
+  before(async function () {
+    await requireServers(this, 'dubbo');
+  });
+
+  for (const protocol of ['dubbo', 'tri'] as const)
+    it(`has what a consumer finds and calls over ${protocol}, by its weight, until it goes`, async () => {
+      const about = { group: `g-${protocol}`, version: '1.0.0' };
+      const providers: DubboProvider[] = [];
+      const publisher = new Publisher(nacos());
+      const run = read(nacos());
+      // Providers that no Nacos knows.
+      for (const name of ['light', 'heavy']) providers.push(await startDubboProvider({ protocol, name, ...about }));
+      const consumer = await startDubboConsumer({ nacos: nacos().address, protocol, ...about });
+      try {
+        const at = (index: number, weight: number) => {
+          const [host = '', port] = providers[index]?.address.split(':') ?? [];
+          return instance(host, Number(port), { weight, metadata: { team: 'shop' } });
+        };
+        const block = { dubbo: { ...about, protocol } };
+        const { placed, refused } = await publisher.write(GREETER, block, at(0, 0.1), at(1, 2));
+        expect(refused).to.deep.equal([]);
+        const found = () => [...run.services.values()].find(({ key }) => key.group === about.group)?.instances ?? [];
+        await run.wait('both', () => found().length === 2);
+        for (const { id, instance } of placed) {
+          const same = found().find((one) => one.id === id);
+          expect(same?.address).to.equal(instance.address);
+          expect(same?.weight).to.equal(instance.weight);
+          expect(same?.metadata).to.deep.include(instance.metadata);
+        }
+        const answers = async (): Promise<string[]> => {
+          const names: string[] = [];
+          for (let n = 0; n < calls; n++) names.push(/from (.*)$/.exec(await consumer.call('you'))?.[1] ?? '');
+          return names;
+        };
+        await until('an answer', () => consumer.call('you').then(Boolean, () => false), 30_000, 200);
+        const heavy = (await answers()).filter((name) => name === 'heavy').length;
+        console.log(`      weights 10 and 200: ${calls - heavy} and ${heavy} of ${calls} calls`);
+        expect(heavy).to.be.greaterThan(calls / 2);
+
+        await publisher.write(GREETER, block, at(0, 0.1));
+        await until('the light one alone', async () => !(await answers()).includes('heavy'), 30_000, 200);
+        await publisher.write(GREETER, block);
+        await run.wait('none', () => found().length === 0);
+      } finally {
+        await consumer.stop();
+        for (const provider of providers) await provider.stop();
+        await run.stop();
+        await publisher.close();
+      }
+    });
+});
