@@ -326,6 +326,16 @@ const registries: readonly Registry[] = [
         client: false,
         shown: [['real/zookeeper/persistent', 'notes a dead one']],
       },
+      {
+        feature: 'written to: called by consumers of Dubbo 3.3 and 2.7, at both levels, over dubbo and tri',
+        client: '',
+        shown: [['real/zookeeper/target-dubbo', 'lets a consumer of']],
+      },
+      {
+        feature: 'written to: sessions outlive a restart, and are taken over unseen',
+        client: '',
+        shown: [['real/zookeeper/target', 'consumers see no change']],
+      },
     ],
   },
   {

@@ -16,9 +16,11 @@ export interface Dubbo27Options {
   readonly application?: string;
   /** The registry's group: the znode that everything lies below; `dubbo` if not given. */
   readonly root?: string;
+  /** `provider` if not given. */
+  readonly kind?: 'provider' | 'consumer';
 }
 
-/** A real Dubbo 2.7 application that provides `pontoon.Greeter`, registered by interface. */
+/** A real Dubbo 2.7 application that provides `pontoon.Greeter`, registered by interface, or calls it. */
 export class Dubbo27 extends App {
   readonly port: number;
 
@@ -27,7 +29,7 @@ export class Dubbo27 extends App {
     const folder = serverFolder('dubbo27');
     const { protocols = 'dubbo', application = 'greet-27' } = options;
     super({
-      name: 'Dubbo 2.7 provider',
+      name: `Dubbo 2.7 ${options.kind ?? 'provider'}`,
       command: 'java',
       args: javaArgs({
         mainClass: 'pontoon.Dubbo27App',
@@ -46,9 +48,14 @@ export class Dubbo27 extends App {
   get address(): string {
     return this.readyLine() ?? '';
   }
+
+  /** A consumer calls `hello(name)` once. @throws Error with Dubbo's message when the call fails */
+  call(name: string): Promise<string> {
+    return this.ask(name);
+  }
 }
 
-/** Starts a provider and waits until it has registered. */
+/** Starts a provider, and waits until it has registered; or a consumer. */
 export async function startDubbo27(options: Dubbo27Options): Promise<Dubbo27> {
   return new Dubbo27(await freePort(), options).start();
 }
