@@ -184,6 +184,7 @@ function asKept(instance: PublishedInstance, { weight }: ConsulTargetSettings, n
     else if (value.length > LONGEST_VALUE) left.push(`${key} (longer than ${LONGEST_VALUE} characters)`);
     else if (Object.keys(metadata).length >= MOST_PAIRS) left.push(`${key} (more than ${MOST_PAIRS} pairs)`);
     else metadata[key] = value;
-  if (left.length > 0) notes.push({ record: placeOf(instance), text: `metadata left out: ${left.join(', ')}` });
+  if (left.length > 0)
+    notes.push({ record: `${instance.address}:${instance.port}`, text: `metadata left out: ${left.join(', ')}` });
   return { ...instance, weight: Math.max(1, Math.round(instance.weight * weight)), metadata };
 }

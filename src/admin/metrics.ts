@@ -73,6 +73,11 @@ export class Metrics {
   readonly #targetPending = this.#gauge('target_pending', 'Services that are still to be compared or written', [
     'registry',
   ]);
+  readonly #targetNotes = this.#gauge(
+    'target_notes',
+    'Instances that the registry took with something left out, such as metadata',
+    ['registry'],
+  );
   readonly #targetRefused = this.#gauge('target_refused', 'Instances that the registry did not take', ['registry']);
   readonly #targetConflicts = this.#gauge(
     'target_conflicts',
@@ -201,7 +206,13 @@ export class Metrics {
   #readTargets(): void {
     for (const metric of [this.#targetState, this.#targetEntries, this.#targetWrites, this.#targetRenewals])
       metric.reset();
-    for (const metric of [this.#targetPending, this.#targetRefused, this.#targetConflicts, this.#targetRequests])
+    for (const metric of [
+      this.#targetPending,
+      this.#targetRefused,
+      this.#targetNotes,
+      this.#targetConflicts,
+      this.#targetRequests,
+    ])
       metric.reset();
     this.#publicationRefused.reset();
     const { targets, publications } = publicationsReport(this.#parts);
@@ -213,6 +224,7 @@ export class Metrics {
         this.#targetEntries.set({ registry, publication }, count);
       this.#targetPending.set({ registry }, target.pending);
       this.#targetRefused.set({ registry }, target.refused);
+      this.#targetNotes.set({ registry }, target.notes);
       this.#targetConflicts.set({ registry }, target.conflicts);
       this.#targetWrites.inc({ registry, result: 'ok' }, written);
       this.#targetWrites.inc({ registry, result: 'failed' }, failed);

@@ -196,7 +196,7 @@ function published(parts: Parts): string {
   const classes: Readonly<Record<string, string>> = { writing: 'live', failing: 'failed', stopped: 'failed' };
   return `<h2>Publications <small>written into registries as ${html(owner)}</small></h2>
 ${table(
-  ['Registry', 'State', 'Services', 'Instances', 'Pending', 'Refused', 'Conflicts', 'Last write', 'Why'],
+  ['Registry', 'State', 'Services', 'Instances', 'Pending', 'Refused', 'Conflicts', 'Notes', 'Last write', 'Why'],
   busy.map((target) => [
     link('/api/v1/publications', target.registry),
     `<span class="${classes[target.state] ?? 'stale'}">${target.state}</span>`,
@@ -205,6 +205,7 @@ ${table(
     count(target.pending),
     count(target.refused),
     count(target.conflicts),
+    count(target.notes),
     ago(target.lastWriteAt ?? 0),
     html(target.reason ?? ''),
   ]),

@@ -1,5 +1,5 @@
 import { compareText } from '#model/mesh.js';
-import type { Rejection, ServiceKey } from '#model/service.js';
+import type { Note, Rejection, ServiceKey } from '#model/service.js';
 import type { Step } from '#policy/trace.js';
 import type { PublishedInstance } from '#publish/contract.js';
 import type { Want } from '#publish/desired.js';
@@ -106,6 +106,8 @@ export interface PublishedServiceReport {
   /** What stands there, as its source reads it: `Instance.id` and `address:port`. */
   readonly placed: readonly { readonly id: string; readonly address: string }[];
   readonly refused: readonly Rejection[];
+  /** What the registry did not take of instances that stand there, such as metadata. */
+  readonly notes: readonly Note[];
 }
 
 /** The services of one publication, in the order of their hosts; undefined if there is none of that name. */
@@ -117,16 +119,17 @@ export function publishedServices({ publishing }: Parts, name: string): Publishe
   return claims
     .all()
     .flatMap((one) => ('id' in one && one.publication === name && claims.of(one.id)[0] === one ? [one] : []))
-    .map((one) => ({
-      host: one.host,
-      service: one.service.key,
-      instances: one.service.instances,
-      placed: (engine?.service(one.id).placed ?? []).map(({ id, instance }) => ({
-        id,
-        address: `${instance.address}:${instance.port}`,
-      })),
-      refused: refusedOf(publishing, one),
-    }))
+    .map((one) => {
+      const { placed = [], notes = [] } = engine?.service(one.id) ?? {};
+      return {
+        host: one.host,
+        service: one.service.key,
+        instances: one.service.instances,
+        placed: placed.map(({ id, instance }) => ({ id, address: `${instance.address}:${instance.port}` })),
+        refused: refusedOf(publishing, one),
+        notes,
+      };
+    })
     .sort((a, b) => compareText(a.host, b.host));
 }
 
@@ -144,11 +147,12 @@ export function publicationSteps({ publishing, catalog }: Parts, host: string): 
         return { step, result: 'not published', rule: takenText(one, winner) };
       const { registry, name } = one.service.key;
       const engine = engines.find((engine) => engine.registry === registry);
-      const stands = engine?.service(one.id).placed.length ?? 0;
+      const { placed = [], notes = [] } = engine?.service(one.id) ?? {};
       const refused = refusedOf(publishing, one).map(({ record, reason }) => `${record}: ${reason}`);
       const ordered = orders.registries[registry] ?? orders.publications[one.publication] ?? orders.services[host];
-      const said = [...(ordered === undefined ? [] : [`${ordered} by an operator`]), ...refused];
-      const counts = `${stands} of ${one.service.instances.length} instances stand there`;
+      const noted = notes.map(({ record, text }) => `${record}: ${text}`);
+      const said = [...(ordered === undefined ? [] : [`${ordered} by an operator`]), ...refused, ...noted];
+      const counts = `${placed.length} of ${one.service.instances.length} instances stand there`;
       return { step, result: `${name} in ${registry}: ${counts}`, rule: said.join('; ') || 'all of it is published' };
     }),
     ...out.map(({ publication, reason }) => ({

@@ -1,7 +1,14 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { RegistryView } from '#catalog/view.js';
 import { compareText } from '#model/mesh.js';
-import { type Instance, instanceText, type RegistryService, type Rejection, type ServiceKey } from '#model/service.js';
+import {
+  type Instance,
+  instanceText,
+  type Note,
+  type RegistryService,
+  type Rejection,
+  type ServiceKey,
+} from '#model/service.js';
 import type { Claims } from './claims.js';
 import {
   difference,
@@ -23,6 +30,8 @@ export interface WriteRecord {
   readonly service: PublishedService;
   readonly placed: readonly Placed[];
   readonly refused: readonly Rejection[];
+  /** What the target said of instances that it wrote. */
+  readonly notes: readonly Note[];
   /** Until then the registry's source may not have read it: monotonic ms. */
   readonly unseenUntil: number;
   /** What is not as it should be is not tried again before: monotonic ms. */

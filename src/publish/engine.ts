@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { ViewChange } from '#catalog/view.js';
 import type { RegistryConfig } from '#config/schema.js';
 import { reasonOf } from '#model/reason.js';
-import type { Rejection } from '#model/service.js';
+import type { Note, Rejection } from '#model/service.js';
 import { WorkQueue } from '#queue/workqueue.js';
 import { changeText } from './change.js';
 import { type CompareContext, Comparison, type Parties, type Verdict, type WriteRecord } from './compare.js';
@@ -154,15 +154,21 @@ export class TargetEngine {
       ...this.#counts,
       requests: this.#hand.requests,
       refused: this.#records.all().reduce((sum, { refused }) => sum + refused.length, 0),
+      notes: this.#records.all().reduce((sum, { notes }) => sum + notes.length, 0),
       conflicts: [...this.#conflicts.values()].flat().length,
       lastWriteAt: this.#lastWriteAt,
     };
   }
 
-  /** What stands of a service, as the registry's source reads it, and what does not, with the reason. */
-  service(id: string): { readonly placed: readonly Placed[]; readonly refused: readonly Rejection[] } {
-    const refused = [...(this.#conflicts.get(id) ?? []), ...(this.#records.get(id)?.refused ?? [])];
-    return { placed: this.#comparison.standing(id).ours, refused };
+  /** What stands of a service, as the registry's source reads it; what does not, with the reason; and what people should know of it. */
+  service(id: string): {
+    readonly placed: readonly Placed[];
+    readonly refused: readonly Rejection[];
+    readonly notes: readonly Note[];
+  } {
+    const { refused = [], notes = [] } = this.#records.get(id) ?? {};
+    const conflicts = this.#conflicts.get(id) ?? [];
+    return { placed: this.#comparison.standing(id).ours, refused: [...conflicts, ...refused], notes };
   }
 
   /** Ends all. @param isLeaving whether what was written goes, too */
@@ -272,6 +278,7 @@ export class TargetEngine {
       service,
       placed,
       refused: isSame ? known.refused : [],
+      notes: isSame ? known.notes : [],
       unseenUntil: known?.unseenUntil ?? 0,
       notBefore: 0,
       tries: 0,
@@ -287,12 +294,13 @@ export class TargetEngine {
     // Before it is there: where marks are lost, only this tells it from what registered itself.
     this.#records.note(id, parties, service, [...service.instances, ...before.map(({ instance }) => instance)]);
     try {
-      const { placed, refused } = await this.#hand.write(service, before, signal);
+      const { placed, refused, notes = [] } = await this.#hand.write(service, before, signal);
       const now = performance.now();
       const pause = refused.length > 0 ? this.#pauses.refused(tries) : this.#pauses.repair(tries);
       const unseenUntil = now + this.kind.seenWithin;
       const notBefore = now + pause;
-      this.#records.settle(id, parties, { service, placed, refused, unseenUntil, notBefore, tries, state: 'written' });
+      const record = { service, placed, refused, notes, unseenUntil, notBefore, tries, state: 'written' } as const;
+      this.#records.settle(id, parties, record);
       this.#succeeded(id, service, before, placed, parties);
       // What its source reads then is compared.
       this.#queue.add(id, refused.length > 0 ? pause : this.kind.seenWithin + 1);

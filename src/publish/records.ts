@@ -50,9 +50,9 @@ export class Records {
   doubt(id: string, service: PublishedService, before: readonly Placed[], tries: number): void {
     const known = this.#records.get(id);
     const placed = new Map([...(known?.placed ?? []), ...before].map((one) => [placeOf(one.instance), one]));
-    const { refused = [], state = 'uncertain' } = known ?? {};
+    const { refused = [], notes = [], state = 'uncertain' } = known ?? {};
     const next = state === 'lost' ? 'lost' : 'uncertain';
-    const record = { service, placed: [...placed.values()], refused, unseenUntil: 0, notBefore: 0, tries };
+    const record = { service, placed: [...placed.values()], refused, notes, unseenUntil: 0, notBefore: 0, tries };
     this.#records.set(id, { ...record, state: next });
   }
 

@@ -38,6 +38,8 @@ export interface TargetStatus {
   /** Instances that the registry did not take, and those at whose place something stands that is not ours. */
   readonly refused: number;
   readonly conflicts: number;
+  /** What people should know of instances that it took, such as metadata that it has no room for. */
+  readonly notes: number;
   readonly renewed: number;
   readonly renewalsFailed: number;
   /** Requests that write, without renewals. */

@@ -25,6 +25,8 @@ export class MemoryRegistry {
   takes = 0;
   isDown = false;
   losesMetadata = false;
+  /** Key of metadata that it does not keep. */
+  leavesOut: string | undefined;
   renewEvery: number | undefined;
   /** Leases that are not known any more at the next renewal. */
   forgets = false;
@@ -173,10 +175,19 @@ export class MemoryRegistry {
         if (this.#services.get(key.name)?.size === 0) this.#services.delete(key.name);
       }
     this.#read(key.name);
-    return { placed: instances.map((one) => ({ id: `${one.address}:${one.port}`, instance: one })), refused: [] };
+    const placed = instances.map((one) => ({ id: `${one.address}:${one.port}`, instance: this.#kept(one) }));
+    const left = this.leavesOut;
+    const notes = left === undefined ? [] : placed.map(({ id }) => ({ record: id, text: `${left} left out` }));
+    return { placed, refused: [], notes };
   }
 
-  #instance({ address, port, isUp, weight, metadata }: PublishedInstance): Instance {
+  #kept(instance: PublishedInstance): PublishedInstance {
+    const metadata = Object.entries(instance.metadata).filter(([key]) => key !== this.leavesOut);
+    return { ...instance, metadata: Object.fromEntries(metadata) };
+  }
+
+  #instance(published: PublishedInstance): Instance {
+    const { address, port, isUp, weight, metadata } = this.#kept(published);
     return instance(address, port, {
       status: isUp ? 'UP' : 'OUT_OF_SERVICE',
       weight,

@@ -383,6 +383,20 @@ describe('publications', function () {
     expect(scene.status(b).state).to.equal('writing');
   });
 
+  it('settle where the registry leaves metadata out, and say so', async () => {
+    const [a, b] = make();
+    b.leavesOut = 'secret';
+    a.register('orders', instance('10.0.0.1', 80, { metadata: { secret: 'x', zone: 'z' } }));
+    const scene = await start([a, b], { publications: [all('a', 'b')] });
+    await settled(scene, b, { orders: ['10.0.0.1:80'] });
+    expect(scene.status(b)).to.include({ notes: 1, refused: 0 });
+    await sleep(200);
+    expect(b.writes).to.deep.equal(['orders']);
+    b.leavesOut = undefined;
+    a.register('orders', instance('10.0.0.1', 80, { metadata: { zone: 'other' } }));
+    await until('nothing is left out', async () => scene.status(b).notes === 0);
+  });
+
   it('take over other publications without touching the rest', async () => {
     const [a, b] = make();
     a.register('orders', instance('10.0.0.1', 80));
