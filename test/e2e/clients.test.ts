@@ -1,5 +1,9 @@
+import { execFile } from 'node:child_process';
+import { Resolver } from 'node:dns/promises';
 import { createServer, type Server as HttpServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { expect } from 'chai';
 import ConsulClient from 'consul';
 import { EntryFolder } from '#test/real/istiod/folder.js';
@@ -17,7 +21,7 @@ import { type SpringCloud, startSpringCloud } from '#test/servers/springcloud.js
 const host = 'reviews.shop.mesh';
 const publications = [
   { name: 'to-eureka', to: 'eureka', eureka: { leaseDuration: '3s', renewInterval: '1s' } },
-  { name: 'to-nacos', to: 'nacos' },
+  { name: 'to-nacos', to: 'nacos', nacos: { beatInterval: '2s' } },
   { name: 'to-consul', to: 'consul', consul: { weight: 10 } },
 ].map((one) => ({
   when: `mesh.host == "${host}"`,
@@ -67,9 +71,21 @@ describe('a service of the mesh for those who look into registries', function ()
       const { Address, Port, Meta } = found.Service;
       return `${Meta.tier} ${await call(`${Address}:${Port}`)}`;
     },
+    // It says no metadata.
+    'DNS of Consul': async () => {
+      const resolver = new Resolver();
+      resolver.setServers([consul.dnsAddress]);
+      const found = await resolver.resolveSrv('reviews.service.consul').catch((error: NodeJS.ErrnoException) => {
+        if (error.code === 'ENOTFOUND') return [];
+        throw error;
+      });
+      if (found[0] === undefined) return 'none';
+      const [address] = await resolver.resolve4(found[0].name);
+      return `shop ${await call(`${address}:${found[0].port}`)}`;
+    },
   };
-  const all = async (expected: string): Promise<void> => {
-    for (const [client, ask] of Object.entries(calls)) {
+  const all = async (expected: string, clients = Object.keys(calls)): Promise<void> => {
+    for (const [client, ask] of Object.entries(calls).filter(([client]) => clients.includes(client))) {
       const begun = performance.now();
       let last = '';
       const isSo = async (): Promise<boolean> => {
@@ -92,7 +108,7 @@ describe('a service of the mesh for those who look into registries', function ()
       startIstiod({ configSources: [folder.configSource] }),
       startEureka(),
       startNacos(),
-      startConsul(),
+      startConsul({ dns: true }),
     ]);
     pontoon = await startPontoon({
       registries: [
@@ -129,6 +145,19 @@ describe('a service of the mesh for those who look into registries', function ()
 
   it('is found by none of them once it is gone', async () => {
     write(false);
+    await all('none');
+  });
+
+  it('goes with its leases when Pontoon is killed for good, and what has none goes when it is withdrawn', async () => {
+    write(true);
+    await all('shop five stars');
+    await pontoon.kill();
+    await all('none', ['Spring Cloud', 'Nacos']);
+    await all('shop five stars', ['Consul', 'DNS of Consul']);
+    await pontoon.start();
+    const withdraw = new URL('../../src/cli/pontoon.js', import.meta.url);
+    const args = ['withdraw', '--url', pontoon.url];
+    await promisify(execFile)(process.execPath, [fileURLToPath(withdraw), ...args]);
     await all('none');
   });
 });

@@ -23,6 +23,8 @@ export interface ConsulOptions {
   readonly client?: boolean;
   /** Whether data centres can be joined. */
   readonly wan?: boolean;
+  /** Whether it answers DNS. */
+  readonly dns?: boolean;
 }
 
 /** PEM files, made by Consul's own tool, for 127.0.0.1 and localhost. */
@@ -39,14 +41,17 @@ const FAST_ELECTION = { performance: { raft_multiplier: 1 } };
 export class Consul extends Server {
   readonly port: number;
   readonly httpsPort: number;
+  /** Where it answers DNS, if it does: `127.0.0.1:port`. */
+  readonly dnsAddress: string;
   /** Where others of its data centre join it, and other data centres. */
   readonly serf: { readonly lan: string; readonly wan: string };
 
   constructor(ports: ConsulPorts, options: ConsulOptions) {
     const { datacenter = 'dc1', node = 'n1', config = {}, token, tls, client = false, wan = false } = options;
+    const { dns = false } = options;
     const folder = serverFolder('consul');
     const configFile = join(folder, 'config.json');
-    const { http, https, server, serfLan, serfWan } = ports;
+    const { http, https, server, serfLan, serfWan, dns: dnsPort } = ports;
     const peer = options.join?.serf;
     const flags = {
       'config-file': configFile,
@@ -60,7 +65,7 @@ export class Consul extends Server {
       'serf-wan-port': wan ? serfWan : -1,
       'grpc-port': -1,
       'grpc-tls-port': -1,
-      'dns-port': -1,
+      'dns-port': dns ? dnsPort : -1,
       node,
       datacenter,
       'log-level': 'warn',
@@ -82,6 +87,7 @@ export class Consul extends Server {
     });
     this.port = http;
     this.httpsPort = https;
+    this.dnsAddress = `127.0.0.1:${dnsPort}`;
     this.serf = { lan: `127.0.0.1:${serfLan}`, wan: `127.0.0.1:${serfWan}` };
   }
 
@@ -102,6 +108,7 @@ interface ConsulPorts {
   readonly server: number;
   readonly serfLan: number;
   readonly serfWan: number;
+  readonly dns: number;
 }
 
 /** Starts a Consul agent and waits until its data centre has a leader, from when on it takes writes. */
@@ -112,6 +119,7 @@ export async function startConsul(options: ConsulOptions = {}): Promise<Consul> 
     server: await freePort(),
     serfLan: await freePort(),
     serfWan: await freePort(),
+    dns: await freePort(),
   };
   return new Consul(ports, options).start();
 }
