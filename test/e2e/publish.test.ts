@@ -14,6 +14,7 @@ import { type Nacos, startNacos } from '#test/servers/nacos.js';
 import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
 import { until } from '#test/servers/probes.js';
 import { requireServers } from '#test/servers/require.js';
+import { Wire } from '#test/servers/wire.js';
 import { listed, registerSelf } from './nacosentries.js';
 import { Ring } from './ring.js';
 
@@ -54,10 +55,10 @@ describe('publications: what stands in a file stands in a real Nacos', function 
   }
 
   /** Each test has a group of its own. */
-  const config = (group: string, more: object = {}) => ({
+  const config = (group: string, more: object = {}, server = nacos.address) => ({
     registries: [
       { name: 'origin', type: 'file', path: path(`${group}.yaml`) },
-      { name: 'nacos', type: 'nacos', servers: [nacos.address], groups: [group], pollInterval: '1s' },
+      { name: 'nacos', type: 'nacos', servers: [server], groups: [group], pollInterval: '1s' },
     ],
     publications: [
       { name: 'back', when: '"origin" in mesh.registries', to: 'nacos', as: '{{ mesh.name }}', nacos: { group } },
@@ -197,12 +198,20 @@ describe('publications: what stands in a file stands in a real Nacos', function 
     const coordination = { type: 'file', directory: path('coordination') };
     const one = { coordination, state: { owner: 'e2e', directory: path('state-one') } };
     const other = { coordination, state: { owner: 'e2e', directory: path('state-other') } };
-    const replicas = [await start(config(group, one)), await start(config(group, other))] as const;
+    const wire = await Wire.open(nacos.port, [1_000]);
+    // As they come to Nacos: renewals are asked of another path.
+    let writes = 0;
+    wire.seen = (piece) => {
+      if (/^(POST|PUT|DELETE) \/nacos\/v1\/ns\/instance[? ]/.test(piece.toString('latin1'))) writes++;
+    };
+    const throughWire = (more: object) => start(config(group, more, `127.0.0.1:${wire.port}`));
+    const replicas = [await throughWire(one), await throughWire(other)] as const;
     await until('all stand', async () => (await count(group, 'orders')) + (await count(group, 'stock')) === 20);
     const states = () => Promise.all(replicas.map(async (replica) => (await target(replica)).state));
     await until('one writes', async () => (await states()).sort().join() === 'standby,writing');
     const requests = await Promise.all(replicas.map(async (replica) => (await target(replica)).requests));
     expect(requests.sort((a, b) => a - b)).to.deep.equal([0, 20]);
+    expect(writes).to.equal(20);
 
     const leader = replicas[(await states()).indexOf('writing')] as Pontoon;
     const heir = replicas.find((replica) => replica !== leader) as Pontoon;
@@ -212,6 +221,9 @@ describe('publications: what stands in a file stands in a real Nacos', function 
     expect(await count(group, 'orders')).to.equal(10);
     await until('nothing is left to do', async () => (await target(heir)).pending === 0);
     expect((await target(heir)).requests).to.equal(1);
+    expect(writes).to.equal(21);
+    await heir.kill();
+    await wire.close();
   });
 
   it(`keeps the numbers exact in a ring of three registries for ${churnMs / 1000} s`, async () => {

@@ -10,6 +10,8 @@ export class Wire {
   readonly port: number;
   /** Pieces that clients sent. Small requests are one piece each; several that are sent at once may be one. */
   pieces = 0;
+  /** Gets each of them, if set. */
+  seen: ((piece: Buffer) => void) | undefined;
   /** What each connection's answers go through, if set; ending it ends the connection. */
   through: (() => Duplex) | undefined;
   #to: number;
@@ -69,8 +71,9 @@ export class Wire {
     client.setNoDelay(true);
     server.setNoDelay(true);
     this.#sockets.add(client);
-    client.on('data', () => {
+    client.on('data', (piece) => {
       this.pieces++;
+      this.seen?.(piece);
     });
     client.on('close', () => this.#sockets.delete(client));
     for (const [from, to] of [
