@@ -66,6 +66,11 @@ export class ConsulClient {
     return this.#ask(`/health/service/${encodeURIComponent(name)}`, query, question, signal, answerOf);
   }
 
+  /** The same of all its instances, whatever the configured filter chooses, and by the leader's word. */
+  wholeService(name: string, signal: AbortSignal): Promise<Answer> {
+    return this.#ask(`/health/service/${encodeURIComponent(name)}`, {}, { fresh: true }, signal, answerOf);
+  }
+
   /** The checks that do not pass. */
   failingChecks(question: Question, signal: AbortSignal): Promise<Answer> {
     return this.#ask('/health/state/any', { filter: 'Status != "passing"' }, question, signal, answerOf);
@@ -105,10 +110,12 @@ export class ConsulClient {
     return (await this.#ask(path, query, { fresh: true }, signal, (reply) => reply, { body: Buffer.from(body) })).body;
   }
 
-  /** The services of one node. */
-  nodeServices(node: string, signal: AbortSignal): Promise<Answer> {
-    const question = { fresh: true };
-    return this.#ask(`/catalog/node-services/${encodeURIComponent(node)}`, {}, question, signal, answerOf);
+  /** The node of that name alone, in a list, or none; without its services, of which it may have very many. */
+  node(name: string, signal: AbortSignal): Promise<Answer> {
+    // Consul takes names that differ in case alone for one.
+    const pattern = `(?i)^${name.replace(/[^A-Za-z0-9_-]/g, '\\$&')}$`;
+    const filter = `Node matches ${JSON.stringify(pattern)}`;
+    return this.#ask('/catalog/nodes', { filter }, { fresh: true }, signal, answerOf);
   }
 
   /** The data centres, partitions or namespaces that there are. These answers have no index. */

@@ -118,8 +118,8 @@ export class CatalogWriter implements Writer {
   /** Why nothing may be written on the node: it is there, and is not ours. To write it would change its address. */
   async #whyNot(signal: AbortSignal): Promise<string | undefined> {
     const { node, owner } = this.#place;
-    const { body } = await this.#client.nodeServices(node, signal);
-    const found = isObject(body) ? body.Node : undefined;
+    const { body } = await this.#client.node(node, signal);
+    const found: unknown = Array.isArray(body) ? body[0] : undefined;
     if (!isObject(found) || (isObject(found.Meta) && found.Meta[markKeys.owner] === owner)) return undefined;
     return `Consul has a node ${node} that the Pontoon "${owner}" did not make; expected none of that name: set consul.node`;
   }

@@ -121,7 +121,7 @@ class ConsulTarget implements Target<ConsulTargetSettings> {
 
   /** Where instances of a service stand now, and whose they are. */
   async #there({ key, settings }: PublishedService<ConsulTargetSettings>, signal: AbortSignal) {
-    const { body } = await this.#client(settings).service(key.name, { fresh: true }, signal);
+    const { body } = await this.#client(settings).wholeService(key.name, signal);
     const reading = { ...readingOf(this.#config), addresses: ['service', 'node'] };
     const { instances = [] } = decodeService(key, {}, body, reading) ?? {};
     return instances.map(({ id, address, ports, metadata }) => ({
