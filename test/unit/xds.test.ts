@@ -66,6 +66,20 @@ describe('xDS stream', () => {
     expect(responses).to.have.length(1);
   });
 
+  it('tells when a change was sent, whichever type was subscribed to first', () => {
+    const { request, set, stream, sent } = harness();
+    request('networking.istio.io/v1/Gateway');
+    request(entries);
+    const names = set.apply({ set: [resource('a', '9')], removed: [] });
+    if (names === undefined) throw new Error('nothing has changed');
+    stream.changed(names, 'r', 10);
+    expect(stream.state().pending).to.be.greaterThan(0);
+    sent.length = 0;
+    stream.push();
+    expect(sent.map((changes) => [...changes])).to.deep.equal([[['r', 10]]]);
+    expect(stream.state().pending).to.equal(undefined);
+  });
+
   it('takes a nonce that it never issued for a new subscription', () => {
     const { request, responses } = harness();
     request(entries, '2026-11-01T00:00:00Z');

@@ -118,8 +118,8 @@ export abstract class XdsStream<Kept extends Subscription = Subscription, Asked 
   #nonces = 0;
   #bytes = 0;
   #busy = false;
-  /** Registry → when the oldest of its changes was observed that this client has not got. */
-  readonly #pending = new Map<string, number>();
+  /** Type → registry → when the oldest of its changes was observed that this client has not got. */
+  readonly #pending = new Map<ResourceType, Map<string, number>>();
 
   constructor(connection: Connection, set: ResourceSet, output: StreamOutput) {
     this.connection = connection;
@@ -158,8 +158,8 @@ export abstract class XdsStream<Kept extends Subscription = Subscription, Asked 
   changed(names: ChangedNames, registry: string, observedAt: number): void {
     for (const { type } of this.subscriptions.values())
       if (type !== undefined && names.has(type)) {
-        this.#pending.set(registry, Math.min(observedAt, this.#pending.get(registry) ?? observedAt));
-        break;
+        const changes = this.#pending.get(type) ?? new Map<string, number>();
+        this.#pending.set(type, changes.set(registry, Math.min(observedAt, changes.get(registry) ?? observedAt)));
       }
     this.note(names);
   }
@@ -172,12 +172,12 @@ export abstract class XdsStream<Kept extends Subscription = Subscription, Asked 
       const isOurs = type !== undefined;
       if (isOurs && !this.set.isShown(type)) continue;
       const composed = this.compose(subscription);
-      const changes = new Map(this.#pending);
       // What is sent now, or was taken back before it was sent, waits no more.
-      if (isOurs) this.#pending.clear();
+      const changes = isOurs ? this.#pending.get(type) : undefined;
+      if (isOurs) this.#pending.delete(type);
       if (composed === undefined) continue;
       this.#send(subscription, composed);
-      if (isOurs && composed.isNews) this.#output.sent(changes);
+      if (changes !== undefined && composed.isNews) this.#output.sent(changes);
     }
   }
 
@@ -194,6 +194,7 @@ export abstract class XdsStream<Kept extends Subscription = Subscription, Asked 
 
   state(): ClientState {
     const typeUrls = this.subscriptions.keys();
+    const pending = [...this.#pending.values()].flatMap((changes) => [...changes.values()]);
     return {
       ...this.connection,
       protocol: this.protocol,
@@ -202,7 +203,7 @@ export abstract class XdsStream<Kept extends Subscription = Subscription, Asked 
       connectedAt: this.#connectedAt,
       requests: this.#requests,
       bytes: this.#bytes,
-      pending: this.#pending.size === 0 ? undefined : performance.now() - Math.min(...this.#pending.values()),
+      pending: pending.length === 0 ? undefined : performance.now() - Math.min(...pending),
       subscriptions: [...this.subscriptions.values()].map(
         ({ typeUrl, type, due, sent, acknowledged, counts, refused }) => ({
           typeUrl,
