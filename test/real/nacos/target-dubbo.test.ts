@@ -15,9 +15,21 @@ describe("Nacos as a target, with Dubbo's consumers", function () {
     await requireServers(this, 'dubbo');
   });
 
-  for (const protocol of ['dubbo', 'tri'] as const)
-    it(`has what a consumer finds and calls over ${protocol}, by its weight, until it goes`, async () => {
-      const about = { group: `g-${protocol}`, version: '1.0.0' };
+  /** A document of the config centre; empty if there is none. */
+  const document = async (group: string, dataId: string): Promise<string> => {
+    const response = await nacos().fetch(`/v1/cs/configs?${new URLSearchParams({ dataId, group })}`);
+    return response.ok ? response.text() : '';
+  };
+
+  for (const [level, protocol] of [
+    ['interface', 'tri'],
+    ['application', 'tri'],
+    ['application', 'dubbo'],
+    ['all', 'dubbo'],
+  ] as const)
+    it(`has what a consumer finds and calls over ${protocol}, by its weight, until it goes: ${level}`, async () => {
+      const about = { group: `g-${protocol}-${level}`, version: '1.0.0' };
+      const application = `${GREETER}.v-1.0.0.g-${about.group}`;
       const providers: DubboProvider[] = [];
       const publisher = new Publisher(nacos());
       const run = read(nacos());
@@ -29,9 +41,11 @@ describe("Nacos as a target, with Dubbo's consumers", function () {
           const [host = '', port] = providers[index]?.address.split(':') ?? [];
           return instance(host, Number(port), { weight, metadata: { team: 'shop' } });
         };
-        const block = { dubbo: { ...about, protocol } };
+        const block = { dubbo: { ...about, protocol, level } };
         const { placed, refused } = await publisher.write(GREETER, block, at(0, 0.1), at(1, 2));
         expect(refused).to.deep.equal([]);
+        const applications = async () => (await document('mapping', GREETER)).split(',');
+        if (level !== 'interface') await until('the mapping', async () => (await applications()).includes(application));
         const found = () => [...run.services.values()].find(({ key }) => key.group === about.group)?.instances ?? [];
         await run.wait('both', () => found().length === 2);
         for (const { id, instance } of placed) {
@@ -54,6 +68,7 @@ describe("Nacos as a target, with Dubbo's consumers", function () {
         await until('the light one alone', async () => !(await answers()).includes('heavy'), 30_000, 200);
         await publisher.write(GREETER, block);
         await run.wait('none', () => found().length === 0);
+        await until('no mapping', async () => !(await applications()).includes(application));
       } finally {
         await consumer.stop();
         for (const provider of providers) await provider.stop();
