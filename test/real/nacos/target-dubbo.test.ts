@@ -21,6 +21,44 @@ describe("Nacos as a target, with Dubbo's consumers", function () {
     return response.ok ? response.text() : '';
   };
 
+  it('keeps what applications provide in the config centre, and what belongs to another service where it is', async () => {
+    const publisher = new Publisher(nacos());
+    const metadata = async (revision: string | undefined) =>
+      revision === undefined ? 'none' : await document(revision, 'shop');
+    const write = async (name: string, methods: string, host: string) => {
+      const dubbo = { level: 'application', application: 'shop', protocol: 'dubbo', methods };
+      const mark = { 'pontoon-host': host };
+      const one = instance('10.3.0.1', 20880);
+      return publisher.write(name, { dubbo }, { ...one, metadata: { ...one.metadata, ...mark } });
+    };
+    const standing = async (): Promise<string[]> => {
+      const query = new URLSearchParams({ serviceName: 'shop' });
+      const { hosts } = (await (await nacos().fetch(`/v1/ns/instance/list?${query}`)).json()) as {
+        hosts: { metadata: Record<string, string> }[];
+      };
+      return hosts.map((one) => one.metadata['dubbo.metadata.revision'] ?? '');
+    };
+    try {
+      expect((await write('com.shop.Orders', 'a', 'orders.mesh')).refused).to.deep.equal([]);
+      await until('the instance', async () => (await standing()).length === 1);
+      const [first] = await standing();
+      await until('its metadata', async () => (await metadata(first)).includes('com.shop.Orders'));
+      await write('com.shop.Orders', 'a,b', 'orders.mesh');
+      await until('another revision', async () => (await standing())[0] !== first);
+      await until('no metadata of the first', async () => (await metadata(first)) === '');
+      const [second] = await standing();
+
+      const { placed, refused } = await write('com.shop.Stock', 'a', 'stock.mesh');
+      expect(placed).to.deep.equal([]);
+      expect(refused[0]?.reason).to.include('the application shop has an instance there for another service');
+      expect(await standing()).to.deep.equal([second]);
+      await publisher.write('com.shop.Orders', { dubbo: { level: 'application', application: 'shop' } });
+      await until('nothing', async () => (await standing()).length === 0 && (await metadata(second)) === '');
+    } finally {
+      await publisher.close();
+    }
+  });
+
   for (const [level, protocol] of [
     ['interface', 'tri'],
     ['application', 'tri'],
