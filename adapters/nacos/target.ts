@@ -60,13 +60,13 @@ class NacosTarget implements Target<TargetSettings> {
 
   async write(service: Service, before: readonly Placed[], signal: AbortSignal): Promise<Written> {
     const levels = levelsOf(service);
-    await this.#publishDocuments(service, signal);
     const looks = await Promise.all(levels.map((level) => this.#lookFor(level, service, before, signal)));
     const taken = new Map(looks.flatMap(({ others }) => [...others]));
     const isFree = (instance: PublishedInstance): boolean => !taken.has(placeOf(instance));
     const refused = service.instances.flatMap((one) =>
       isFree(one) ? [] : [refusal(one, taken.get(placeOf(one)) ?? '')],
     );
+    if (service.instances.some(isFree)) await this.#publishDocuments(service, signal);
     const placed = new Map<string, Placed>();
     for (const [i, { service: naming, placed: read }] of levels.entries()) {
       const { ours = new Map(), mine = [] } = looks[i] ?? {};
@@ -151,7 +151,7 @@ class NacosTarget implements Target<TargetSettings> {
   /** Before an application has its first instance. */
   async #publishDocuments(service: Service, signal: AbortSignal): Promise<void> {
     const published = this.#application(service);
-    if (published === undefined || service.instances.length === 0) return;
+    if (published === undefined) return;
     await this.#documents.publish(service.key.namespace, published, () => this.#context.turn(signal));
   }
 

@@ -52,6 +52,7 @@ describe("Nacos as a target, with Dubbo's consumers", function () {
       expect(placed).to.deep.equal([]);
       expect(refused[0]?.reason).to.include('the application shop has an instance there for another service');
       expect(await standing()).to.deep.equal([second]);
+      expect(await document('mapping', 'com.shop.Stock')).to.equal('');
       await publisher.write('com.shop.Orders', { dubbo: { level: 'application', application: 'shop' } });
       await until('nothing', async () => (await standing()).length === 0 && (await metadata(second)) === '');
     } finally {
