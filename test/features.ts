@@ -247,7 +247,7 @@ const registries: readonly Registry[] = [
         shown: [['real/dubbo/nacos', 'applies a rule of the config centre']],
       },
       {
-        feature: 'written to, at the interface level: found and called by consumers',
+        feature: 'written to, by interface and by application: found and called by consumers',
         client: '',
         shown: [['real/nacos/target-dubbo', 'has what a consumer finds and calls']],
       },

@@ -23,6 +23,7 @@ export {
   serviceOf,
 } from './provider.js';
 export {
+  applicationOf,
   dubboProtocol,
   instanceMetadata,
   type PublishedDubbo,

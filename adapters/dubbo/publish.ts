@@ -33,6 +33,11 @@ const own = new Set(
   ).split(' '),
 );
 
+/** One application for each service, unless a person names one: an instance of another service at the same place is then another instance. */
+export function applicationOf({ interface: name, group, version }: DubboService): string {
+  return [name, ...(version === '' ? [] : [`v-${version}`]), ...(group === '' ? [] : [`g-${group}`])].join('.');
+}
+
 /** How Dubbo's consumers call a port of the mesh. @throws Error if they do not */
 export function dubboProtocol(protocol: Protocol): 'dubbo' | 'tri' {
   if (protocol === 'tri' || protocol === 'grpc' || protocol === 'http2') return 'tri';

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { NacosError } from './connection.js';
 
@@ -25,7 +26,7 @@ const found = z.object({ content: z.string() });
 const changes = z.object({ changedConfigs: z.array(z.object({ group: z.string(), dataId: z.string() })).nullish() });
 const told = z.object({ group: z.string(), dataId: z.string(), tenant: z.string().nullish() });
 
-/** Reads documents of Nacos's config centre, over the connection that reads its services. */
+/** Documents of Nacos's config centre. */
 export class Configs {
   readonly #ask: AskConfig;
 
@@ -41,6 +42,28 @@ export class Configs {
       if (error instanceof NacosError && error.code === notFound) return undefined;
       throw error;
     }
+  }
+
+  /**
+   * Writes a document.
+   * @param was its text, as it was read: if another one has written it since, nothing is written
+   * @returns whether it is written
+   * @throws Error if the server does not take it
+   */
+  async publish(name: ConfigName, content: string, was?: string): Promise<boolean> {
+    const casMd5 = was === undefined ? {} : { casMd5: createHash('md5').update(was).digest('hex') };
+    try {
+      await this.#ask('ConfigPublishRequest', name, { ...nameOnWire(name), content, ...casMd5 });
+      return true;
+    } catch (error) {
+      if (error instanceof NacosError && /md5 may have changed/i.test(error.message)) return false;
+      throw error;
+    }
+  }
+
+  /** Removes a document, if it is there. @throws Error if the server does not */
+  async remove(name: ConfigName): Promise<void> {
+    await this.#ask('ConfigRemoveRequest', name, nameOnWire(name));
   }
 
   /**

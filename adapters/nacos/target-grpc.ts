@@ -5,9 +5,11 @@ import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { reasonOf } from '#model/reason.js';
 import { groupedName, idOf, type ServiceName } from './api.js';
+import { Configs } from './config.js';
 import { Connection, ConnectionReset, NacosError } from './connection.js';
 import type { Credentials } from './credentials.js';
 import type { NacosConfig, NacosServer } from './schema.js';
+import type { Resource } from './signature.js';
 import { Refused, refusalOf, type WrittenInstance } from './target-http.js';
 
 /** ms between two attempts to connect again, jittered: the first and the most. */
@@ -29,6 +31,15 @@ interface Batch {
  * themselves, as soon as there is another one.
  */
 export class Batches {
+  /** The config centre, over the same connection. */
+  readonly configs = new Configs(async (type, { namespace, group }, body) =>
+    this.#prove(
+      await this.#connected(),
+      { module: 'config', tenant: namespace === 'public' ? '' : namespace, group },
+      type,
+      body,
+    ),
+  );
   readonly #config: NacosConfig;
   readonly #credentials: Credentials;
   readonly #log: Logger;
@@ -156,17 +167,21 @@ export class Batches {
 
   async #ask(connection: Connection, service: ServiceName, type: string, body: Readonly<Record<string, unknown>>) {
     const { namespace, group, name } = service;
-    const question = { module: 'naming', namespace, groupName: group, serviceName: name, ...body };
-    const resource = { module: 'naming', group, service: name } as const;
-    const isRefusal = (error: unknown) => error instanceof NacosError && error.code === forbidden;
+    const question = { namespace, groupName: group, serviceName: name, ...body };
     try {
-      await this.#credentials.use(resource, this.#ending.signal, isRefusal, ({ token, signature }) =>
-        connection.request(type, question, { ...signature, ...(token === undefined ? {} : { accessToken: token }) }),
-      );
+      await this.#prove(connection, { module: 'naming', group, service: name }, type, question);
     } catch (error) {
       if (error instanceof NacosError && refusals.test(error.message)) throw refusalOf(error.message);
       throw error;
     }
+  }
+
+  #prove(connection: Connection, resource: Resource, type: string, body: Readonly<Record<string, unknown>>) {
+    const isRefusal = (error: unknown) => error instanceof NacosError && error.code === forbidden;
+    const question = { module: resource.module, ...body };
+    return this.#credentials.use(resource, this.#ending.signal, isRefusal, ({ token, signature }) =>
+      connection.request(type, question, { ...signature, ...(token === undefined ? {} : { accessToken: token }) }),
+    );
   }
 
   #goTo({ host, port }: NacosServer): void {

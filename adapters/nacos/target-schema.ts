@@ -1,15 +1,16 @@
 import { z } from 'zod';
 import { duration } from '#config/fields.js';
 
-/** How a service stands there for Dubbo's consumers, at the interface level. */
+/** How a service stands there for Dubbo's consumers. */
 const dubbo = z.strictObject({
   group: z.string().default('').meta({ description: "Dubbo's group of the service" }),
   version: z.string().default('').meta({ description: 'Its version' }),
-  application: z
-    .string()
-    .min(1)
-    .optional()
-    .meta({ description: "Name of the application that provides it; the interface's unless set" }),
+  level: z.enum(['interface', 'application', 'all']).default('all').meta({
+    description: 'Where it stands: under the interface (2.7 and 3.x), as an instance of an application (3.x), or both',
+  }),
+  application: z.string().min(1).optional().meta({
+    description: 'Name of the application that provides it; made of the interface, version and group unless set',
+  }),
   protocol: z
     .enum(['dubbo', 'tri'])
     .optional()

@@ -1,4 +1,5 @@
 import pLimit from 'p-limit';
+import { type PublishedDubbo, revisionOf } from '#adapters/dubbo/index.js';
 import type { Rejection, ServiceKey } from '#model/service.js';
 import {
   defineTarget,
@@ -11,10 +12,11 @@ import {
   type TargetContext,
   type Written,
 } from '#publish/contract.js';
-import { markKeys } from '#publish/mark.js';
+import { markKeys, markOf } from '#publish/mark.js';
 import { idOf } from './api.js';
 import type { NacosConfig } from './schema.js';
-import { asNaming, placedAsDubbo, placedAsNaming } from './target-dubbo.js';
+import { TargetDocuments } from './target-documents.js';
+import { type Level, levelsOf, publishedDubbo } from './target-dubbo.js';
 import { Batches } from './target-grpc.js';
 import { InstanceApi, OtherKind, Refused, type WrittenInstance } from './target-http.js';
 import {
@@ -31,6 +33,8 @@ import { type InstanceKind, type TargetSettings, targetFields } from './target-s
 
 /** Instances that are written at a time, and beats. */
 const concurrency = 8;
+/** Where an application's instance names the revision of its metadata. */
+const revisionKey = 'dubbo.metadata.revision';
 
 type Service = PublishedService<TargetSettings>;
 type Ours = ReadonlyMap<string, Placed>;
@@ -40,37 +44,46 @@ class NacosTarget implements Target<TargetSettings> {
   readonly #context: TargetContext;
   readonly #api: InstanceApi;
   readonly #batches: Batches;
+  readonly #config: NacosConfig;
+  readonly #documents: TargetDocuments;
   readonly #limit = pLimit(concurrency);
   /** What the services hold, as far as it is known, by their ids. */
   readonly #kinds = new Map<string, InstanceKind>();
 
   constructor(config: NacosConfig, context: TargetContext) {
     this.#context = context;
+    this.#config = config;
     this.#api = new InstanceApi(config);
     this.#batches = new Batches(config, this.#api.credentials, context.log);
+    this.#documents = new TargetDocuments(this.#batches.configs, context.owner);
   }
 
   async write(service: Service, before: readonly Placed[], signal: AbortSignal): Promise<Written> {
-    const written = await this.#write(asNaming(service), placedAsNaming(service, before), signal);
-    return { ...written, placed: placedAsDubbo(service, written.placed) };
+    const levels = levelsOf(service);
+    const looks = await Promise.all(levels.map((level) => this.#lookFor(level, service, before, signal)));
+    const taken = new Map(looks.flatMap(({ others }) => [...others]));
+    const isFree = (instance: PublishedInstance): boolean => !taken.has(placeOf(instance));
+    const refused = service.instances.flatMap((one) =>
+      isFree(one) ? [] : [refusal(one, taken.get(placeOf(one)) ?? '')],
+    );
+    if (service.instances.some(isFree)) await this.#publishDocuments(service, signal);
+    const placed = new Map<string, Placed>();
+    for (const [i, { service: naming, placed: read }] of levels.entries()) {
+      const { ours = new Map(), mine = [] } = looks[i] ?? {};
+      const free = { ...naming, instances: naming.instances.filter(isFree) };
+      const theirs = mine.filter(({ instance }) => isFree(instance));
+      const written = await this.#put(free, ours, theirs, signal);
+      for (const one of written.placed) placed.set(placeOf(one.instance), read(one));
+      refused.push(...written.refused);
+      if (naming.instances.length === 0) this.#kinds.delete(idOf(nameOf(naming)));
+    }
+    if (refused.length === 0) await this.#forgetDocuments(service, looks[0]?.mine ?? [], signal);
+    return { placed: [...placed.values()], refused: [...new Map(refused.map((one) => [one.record, one])).values()] };
   }
 
-  async #write(service: Service, before: readonly Placed[], signal: AbortSignal): Promise<Written> {
-    let ours: Ours = new Map(before.map((placed) => [placeOf(placed.instance), placed]));
-    let others: Look['others'] = new Map();
-    // Before anything is written where nothing of ours is known to stand.
-    if (this.#kindOf(service) === undefined || service.instances.some((instance) => !ours.has(placeOf(instance))))
-      ({ ours, others } = await this.#look(service, signal));
-    const [free, taken] = split(service.instances, (instance) => !others.has(placeOf(instance)));
-    const refused = taken.map((instance) => refusal(instance, others.get(placeOf(instance)) ?? ''));
-    const mine = unique([...before, ...ours.values()]).filter(({ instance }) => !others.has(placeOf(instance)));
-    const written = await this.#put({ ...service, instances: free }, ours, mine, signal);
-    if (service.instances.length === 0) this.#kinds.delete(idOf(nameOf(service)));
-    return { placed: written.placed, refused: [...refused, ...written.refused] };
-  }
-
-  renew(service: Service, placed: readonly Placed[], signal: AbortSignal): Promise<boolean> {
-    return this.#renew(asNaming(service), placed, signal);
+  async renew(service: Service, placed: readonly Placed[], signal: AbortSignal): Promise<boolean> {
+    const known = await Promise.all(levelsOf(service).map((level) => this.#renew(level.service, placed, signal)));
+    return known.every((isKnown) => isKnown);
   }
 
   async #renew(service: Service, placed: readonly Placed[], signal: AbortSignal): Promise<boolean> {
@@ -103,6 +116,68 @@ class NacosTarget implements Target<TargetSettings> {
         `its instances are ${kind} ones: those that are published there are, too`,
       );
     this.#kinds.set(idOf(nameOf(service)), kind);
+  }
+
+  /** What stands where a service is to stand. `mine`: what of it is this service's. */
+  async #lookFor(
+    { service: naming, isShared }: Level,
+    service: Service,
+    before: readonly Placed[],
+    signal: AbortSignal,
+  ): Promise<{ ours: Ours; mine: readonly Placed[]; others: Look['others'] }> {
+    if (naming === service) {
+      const ours: Ours = new Map(before.map((placed) => [placeOf(placed.instance), placed]));
+      const isKnown = service.instances.every((instance) => ours.has(placeOf(instance)));
+      if (isKnown && this.#kindOf(service) !== undefined) return { ours, mine: before, others: new Map() };
+      const look = await this.#look(service, signal);
+      return { ...look, mine: unique([...before, ...look.ours.values()]) };
+    }
+    // What stands there says more than is known of it.
+    const { ours, others } = await this.#look(naming, signal);
+    if (!isShared) return { ours, mine: [...ours.values()], others };
+    const all = [...service.instances, ...before.map(({ instance }) => instance)];
+    const places = new Set(all.map(placeOf));
+    const hosts = new Set(all.map(({ metadata }) => markOf(metadata)?.host));
+    const [mine, rest] = split([...ours.values()], ({ instance }) => hosts.has(markOf(instance.metadata)?.host));
+    const reason = `the application ${naming.key.name} has an instance there for another service of this Pontoon`;
+    const taken = rest.map(({ instance }) => [placeOf(instance), reason] as const);
+    return {
+      ours: new Map(mine.map((one) => [placeOf(one.instance), one])),
+      mine: mine.filter(({ instance }) => places.has(placeOf(instance))),
+      others: new Map([...others, ...taken]),
+    };
+  }
+
+  /** Before an application has its first instance. */
+  async #publishDocuments(service: Service, signal: AbortSignal): Promise<void> {
+    const published = this.#application(service);
+    if (published === undefined) return;
+    await this.#documents.publish(service.key.namespace, published, () => this.#context.turn(signal));
+  }
+
+  /** Those of the revisions that no instance of the service has any more. An application that a person has named stays mapped: others may be of it. */
+  async #forgetDocuments(service: Service, before: readonly Placed[], signal: AbortSignal): Promise<void> {
+    const published = this.#application(service);
+    if (published === undefined) return;
+    const { namespace } = service.key;
+    const turn = () => this.#context.turn(signal);
+    const isWithdrawn = service.instances.length === 0;
+    const revisions = new Set(before.flatMap(({ instance }) => instance.metadata[revisionKey] ?? []));
+    if (!isWithdrawn) revisions.delete(revisionOf(published));
+    await this.#documents.forget(namespace, published.application, revisions, turn);
+    if (isWithdrawn && service.settings.dubbo?.application === undefined)
+      await this.#documents.unmap(namespace, published, turn);
+  }
+
+  /** @throws Error if the config centre, which consumers read, cannot be written */
+  #application(service: Service): PublishedDubbo | undefined {
+    const { dubbo } = service.settings;
+    if (dubbo === undefined || dubbo.level === 'interface') return undefined;
+    if (this.#config.api === 'http')
+      throw new Error(
+        'applications need the config centre, which is written over gRPC, and the registry has api: http: set nacos.dubbo.level to interface',
+      );
+    return publishedDubbo(service);
   }
 
   async #look(service: Service, signal: AbortSignal): Promise<Look> {

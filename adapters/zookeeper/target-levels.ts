@@ -1,4 +1,5 @@
 import {
+  applicationOf,
   applicationProviders,
   dubboProtocol,
   instanceMetadata,
@@ -124,11 +125,10 @@ export function publishedDubbo(service: Service): PublishedDubbo {
   const { key, settings, instances } = service;
   const { application, methods, params } = settings;
   const { name, group, version } = key;
-  // One application for each service: an instance of another one at the same place is another znode.
-  const own = [name, ...(version === '' ? [] : [`v-${version}`]), ...(group === '' ? [] : [`g-${group}`])].join('.');
+  const dubbo = { interface: name, group, version };
   return {
-    service: { interface: name, group, version },
-    application: application ?? own,
+    service: dubbo,
+    application: application ?? applicationOf(dubbo),
     protocol: settings.protocol ?? (instances.length === 0 ? 'dubbo' : dubboProtocol(service.protocol)),
     methods: typeof methods === 'string' ? methods : methods.join(','),
     params,
