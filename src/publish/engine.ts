@@ -273,20 +273,20 @@ export class TargetEngine {
   #keep(id: string, { service, placed, parties }: Extract<Verdict, { what: 'keep' }>): void {
     const known = this.#records.get(id);
     const isSame = known !== undefined && isDeepStrictEqual(known.service, service);
+    const unseen = (known?.unseenUntil ?? 0) - performance.now();
     this.#causes.delete(id);
     this.#records.settle(id, parties, {
       service,
       placed,
       refused: isSame ? known.refused : [],
       notes: isSame ? known.notes : [],
-      unseenUntil: known?.unseenUntil ?? 0,
+      unseenUntil: unseen > 0 ? (known?.unseenUntil ?? 0) : 0,
       notBefore: 0,
       tries: 0,
       state: 'written',
     });
-    // A look in between is not the one that is due when the source has read what was written.
-    const unseen = (known?.unseenUntil ?? 0) - performance.now();
-    if (unseen > 0) this.#queue.add(id, Math.ceil(unseen));
+    // A look in between is not the one that is due when the source has read what was written; nor is one that began just before that time and ends after it.
+    if ((known?.unseenUntil ?? 0) > 0) this.#queue.add(id, Math.max(0, Math.ceil(unseen)));
   }
 
   async #write(id: string, { service, before, tries, parties }: Extract<Verdict, { what: 'write' }>): Promise<void> {

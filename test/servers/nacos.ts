@@ -140,7 +140,14 @@ export class Nacos extends Server {
 
 /** Starts a Nacos server and waits until it can be used; that takes 8 to 30 seconds. */
 export async function startNacos(options: NacosOptions = {}): Promise<Nacos> {
-  return new Nacos(await freePorts(PORT_OFFSETS), options).start();
+  const nacos = new Nacos(await freePorts(PORT_OFFSETS), options);
+  try {
+    return await nacos.start();
+  } catch (error) {
+    // It opens its ports seconds after they were found free.
+    if (!nacos.log().includes('Address already in use')) throw error;
+    return new Nacos(await freePorts(PORT_OFFSETS), options).start();
+  }
 }
 
 interface Major {
