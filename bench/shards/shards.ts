@@ -8,7 +8,7 @@ import { type Pontoon, startPontoon } from '#test/servers/pontoon.js';
 import { httpOk, until } from '#test/servers/probes.js';
 import type { Server } from '#test/servers/process.js';
 import { startZookeeper } from '#test/servers/zookeeper.js';
-import { EndpointWatcher } from './watcher.js';
+import { EndpointWatcher } from '../client/endpoints.js';
 
 /**
  * What one change costs an istiod, and how long it takes, by the number of shards that the set is divided over: 10,000 services × 10 instances, of which one

@@ -7,6 +7,8 @@ import { Server, serverFolder } from '#test/servers/process.js';
 /** Options of {@link startEureka}. */
 export interface EurekaOptions {
   readonly port?: number;
+  /** The heap's upper bound in MiB; 384 if not given. */
+  readonly heapMiB?: number;
   /** Settings over the fast ones, such as `eureka.server.enable-self-preservation`. */
   readonly settings?: Readonly<Record<string, string | number | boolean>>;
   /** Basic auth that every request needs; none unless given. */
@@ -33,7 +35,7 @@ export class Eureka extends Server {
   /** The address that clients are given, without a slash at the end: `http://127.0.0.1:port/eureka`. */
   readonly url: string;
 
-  constructor(port: number, { settings = {}, auth, tls }: EurekaOptions) {
+  constructor(port: number, { settings = {}, auth, tls, heapMiB }: EurekaOptions) {
     const install = installed('eureka');
     const all = {
       'server.address': '127.0.0.1',
@@ -50,6 +52,7 @@ export class Eureka extends Server {
         mainClass: 'pontoon.EurekaServer',
         classPath: [`${install}/classes`, `${install}/lib/*`],
         args: Object.entries(all).map(([key, value]) => `--${key}=${value}`),
+        ...(heapMiB === undefined ? {} : { heapMiB }),
       }),
       folder: serverFolder('eureka'),
       ready: (server) =>

@@ -20,6 +20,8 @@ export interface PontoonConfig {
   readonly guards?: object;
   readonly state?: object;
   readonly coordination?: object;
+  /** Level debug unless given. */
+  readonly log?: object;
   /** Keys of its one xDS listener, beside its address. */
   readonly listener?: object;
 }
@@ -105,10 +107,10 @@ interface PontoonPorts {
 
 function write(folder: string, ports: PontoonPorts, { listener, ...config }: PontoonConfig): void {
   const content = stringify({
+    log: { level: 'debug' },
     ...config,
     istio: { xds: [{ listen: `127.0.0.1:${ports.xds}`, ...listener }], ...config.istio },
     admin: { listen: `127.0.0.1:${ports.admin}` },
-    log: { level: 'debug' },
   });
   // In one step: it may be watched.
   const path = join(folder, 'pontoon.yaml');

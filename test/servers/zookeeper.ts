@@ -11,6 +11,8 @@ export interface ZookeeperOptions {
   /** Where its data is; its own folder if not given. */
   readonly dataDir?: string;
   readonly port?: number;
+  /** The heap's upper bound in MiB; 384 if not given. */
+  readonly heapMiB?: number;
   /** Lines of zoo.cfg beside or instead of the usual ones. */
   readonly settings?: Readonly<Record<string, string | number | boolean>>;
   /** Its number within an ensemble. */
@@ -21,7 +23,7 @@ export interface ZookeeperOptions {
 export class Zookeeper extends Server {
   readonly port: number;
 
-  constructor(port: number, { dataDir, settings, id }: ZookeeperOptions) {
+  constructor(port: number, { dataDir, settings, id, heapMiB }: ZookeeperOptions) {
     const folder = serverFolder('zookeeper');
     const data = dataDir ?? subfolder(folder, 'data');
     const all = {
@@ -43,6 +45,7 @@ export class Zookeeper extends Server {
         classPath: [`${installed('zookeeper')}/lib/*`],
         properties: { 'zookeeper.admin.enableServer': false },
         args: ['zoo.cfg'],
+        ...(heapMiB === undefined ? {} : { heapMiB }),
       }),
       folder,
       ready: async () => (await tcpAnswer(port, 'srvr')).includes('Mode: '),

@@ -1,0 +1,102 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Bench } from './bench.js';
+import { type Figure, isMet, ratios, type Spread, spread } from './figures.js';
+import { plot } from './ratioplot.js';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const marks = ['<!-- bench -->', '<!-- /bench -->'] as const;
+
+/** Writes JSON, Markdown and a plot. @param isSaved whether the repository's own result is replaced, and the README's */
+export function write({ figures: { all, wrong }, scale, tell }: Bench, isSaved: boolean): void {
+  const folder = join(root, isSaved ? 'bench/results' : 'bench-result');
+  mkdirSync(folder, { recursive: true });
+  const result = table(all, scale.name);
+  writeFileSync(
+    join(folder, 'result.json'),
+    `${JSON.stringify({ machine: machine(), scale, figures: all, wrong }, undefined, 1)}\n`,
+  );
+  writeFileSync(join(folder, 'result.md'), `${result}\n`);
+  writeFileSync(join(folder, 'result.svg'), plot(all));
+  tell(`Written: ${folder}`);
+  if (!isSaved) return;
+  const file = join(root, 'README.md');
+  const readme = readFileSync(file, 'utf8');
+  const [from, to] = marks.map((mark) => readme.indexOf(mark));
+  if (from === undefined || to === undefined || from < 0 || to < from) throw new Error(`${file} has no ${marks[0]}`);
+  const picture = '![Each figure by its floor, logarithmic](bench/results/result.svg)';
+  writeFileSync(
+    file,
+    `${readme.slice(0, from)}${marks[0]}\n\n${picture}\n\n${budgets(all)}\n\n${machine()}\n\n${readme.slice(to)}`,
+  );
+}
+
+/** All figures, as Markdown. */
+function table(figures: readonly Figure[], scale: string): string {
+  const scenarios = [...new Set(figures.map(({ scenario }) => scenario))];
+  return [
+    `Minimum / median / maximum. ${scale === 'quick' ? 'The quick form: shows that nothing is lost, and no speed. ' : ''}${machine()}`,
+    ...scenarios.map((scenario) =>
+      [
+        `### ${scenario}`,
+        '',
+        '| | Pontoon | floor | what the floor is | ratio | budget |',
+        '| --- | ---: | ---: | --- | ---: | --- |',
+        ...figures.filter((figure) => figure.scenario === scenario).map(row),
+      ].join('\n'),
+    ),
+  ].join('\n\n');
+}
+
+/** The figures that have a budget. */
+function budgets(figures: readonly Figure[]): string {
+  return [
+    '| | Pontoon: min / median / max | beside its floor | budget |',
+    '| --- | ---: | ---: | --- |',
+    ...figures
+      .filter(({ budget }) => budget !== undefined)
+      .map((figure) => {
+        const by = ratios(figure);
+        const beside = by === undefined ? '' : `× ${number(spread(by)[1])} (${figure.beside})`;
+        return `| ${figure.scenario}: ${figure.what} | ${cell(spread(figure.ours))} ${figure.unit} | ${beside} | ${verdict(figure)} |`;
+      }),
+  ].join('\n');
+}
+
+function row(figure: Figure): string {
+  const { what, unit, ours, floor, beside = '' } = figure;
+  const by = ratios(figure);
+  const cells = [
+    what,
+    `${cell(spread(ours))} ${unit}`,
+    floor.length === 0 ? '' : `${cell(spread(floor))} ${unit}`,
+    beside,
+    by === undefined ? '' : cell(spread(by)),
+    verdict(figure),
+  ];
+  return `| ${cells.join(' | ')} |`;
+}
+
+function verdict(figure: Figure): string {
+  const { budget, unit } = figure;
+  if (budget === undefined) return '';
+  const limit = budget.of === 'ours' ? `${budget.most} ${unit}`.trim() : `× ${budget.most}`;
+  return `${isMet(figure) ? 'within' : '**beyond**'} ${limit}`;
+}
+
+function cell(values: Spread): string {
+  return values.map(number).join(' / ');
+}
+
+function number(value: number): string {
+  if (Math.abs(value) >= 100) return value.toFixed(0);
+  return value.toFixed(Math.abs(value) >= 10 ? 1 : 2);
+}
+
+function machine(): string {
+  const [cpu] = cpus();
+  const memory = `${Math.round(totalmem() / 2 ** 30)} GiB of memory`;
+  return `${cpus().length} cores (${cpu?.model.trim()}), ${memory}, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}.`;
+}

@@ -1,0 +1,69 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Wire } from '#test/servers/wire.js';
+import type { Scenario } from '../bench.js';
+import { registryNames } from '../loads/load.js';
+import { coreShare } from '../measure.js';
+
+export const idle: Scenario = {
+  name: 'idle',
+  title: 'nothing happens: CPU, and what is asked of the registry',
+  run: async (bench) => {
+    const { scale } = bench;
+    for (const name of registryNames) {
+      const load = await bench.load(name);
+      const wire = await Wire.open(portOf(load.config), name === 'nacos' ? [1_000] : []);
+      const run = await bench.start({
+        loads: [{ config: through(load.config, wire.port), expected: load.expected }],
+        shards: 16,
+      });
+      await sleep(scale.name === 'full' ? 15_000 : 500);
+      const { pieces } = wire;
+      const share = await coreShare(run.pontoon, scale.idleSeconds * 1_000);
+      bench.take({
+        what: `${name}, ${load.expected.size} services: CPU`,
+        unit: '% of a core',
+        ours: share,
+        budget: { of: 'ours', most: 1 },
+      });
+      bench.take({
+        what: `${name}: requests a minute`,
+        unit: '',
+        ours: ((wire.pieces - pieces) * 60) / scale.idleSeconds,
+      });
+      await bench.end(run, name);
+      await wire.close();
+    }
+  },
+};
+
+export const down: Scenario = {
+  name: 'registry down',
+  title: 'the registry is killed: CPU while it is away, and nothing is lost',
+  run: async (bench) => {
+    const { scale } = bench;
+    for (const name of registryNames) {
+      const load = await bench.ownLoad(name, Math.min(1_000, bench.most(name)));
+      const run = await bench.start({ loads: [load], shards: 16 });
+      await load.kill();
+      await sleep(scale.name === 'full' ? 5_000 : 500);
+      const share = await coreShare(run.pontoon, (scale.idleSeconds * 1_000) / 2);
+      bench.take({ what: `${name}: CPU`, unit: '% of a core', ours: share, budget: { of: 'ours', most: 1 } });
+      await bench.end(run, name);
+      await load.stop();
+    }
+  },
+};
+
+interface Servers {
+  readonly servers: readonly string[];
+}
+
+function portOf(config: object): number {
+  return Number(/:(\d+)/.exec((config as Servers).servers[0]?.replace('://', '') ?? '')?.[1]);
+}
+
+/** The same registry, reached by another port. */
+function through(config: object, port: number): object {
+  const servers = (config as Servers).servers.map((server) => server.replace(`:${portOf(config)}`, `:${port}`));
+  return { ...config, servers };
+}
