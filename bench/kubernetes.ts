@@ -81,6 +81,7 @@ function start(weight: number) {
   const listing = view?.listing();
   listing?.add(Array.from({ length: services }, (_, index) => service(index, weight)));
   listing?.commit(cause('bench'));
+  view?.settleAll();
   return { sink, view };
 }
 

@@ -11,7 +11,7 @@ import { churn, rates } from './scenarios/rates.js';
 import { cold, restart } from './scenarios/start.js';
 
 /**
- * `npm run bench [-- --quick] [--only NAME,NAME] [--repeats N] [--save]`: what Pontoon costs and how fast it is, each figure beside its floor. Ends with 1 if an
+ * `npm run bench [-- --quick] [--only NAME,NAME] [--repeats N] [--to FOLDER] [--save]`: what Pontoon costs and how fast it is, each figure beside its floor. Ends with 1 if an
  * endpoint was lost or too much at the end of a scenario, whatever the times were.
  */
 const scenarios: readonly Scenario[] = [
@@ -39,16 +39,18 @@ const { values } = parseArgs({
     only: { type: 'string' },
     repeats: { type: 'string' },
     save: { type: 'boolean', default: false },
+    to: { type: 'string', default: 'bench-result' },
     help: { type: 'boolean', default: false },
   },
 });
 if (values.help) {
-  console.log(`npm run bench [-- --quick] [--only NAME,NAME] [--repeats N] [--save]
+  console.log(`npm run bench [-- --quick] [--only NAME,NAME] [--repeats N] [--to FOLDER] [--save]
 
   --quick      everything once, small: shows that nothing is lost, and no speed
   --only       these scenarios alone
   --repeats    how often each figure is taken (5; --quick: 1)
-  --save       writes into bench/results and the README; otherwise into bench-result
+  --to         writes the result there (bench-result)
+  --save       writes it into bench/results and the README instead
 
 Scenarios:
 ${scenarios.map(({ name, title }) => `  ${name.padEnd(20)} ${title}`).join('\n')}`);
@@ -69,7 +71,7 @@ try {
 } finally {
   await bench.stop();
 }
-write(bench, values.save);
+write(bench, values.save ? 'README' : values.to);
 const { wrong } = bench.figures;
 for (const text of wrong) console.error(`WRONG ${text}`);
 console.log(wrong.length === 0 ? 'No endpoint was lost or too much.' : `${wrong.length} wrong`);

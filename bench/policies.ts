@@ -69,6 +69,7 @@ for (const [title, yaml] of [
   const listing = view?.listing();
   listing?.add(Array.from({ length: services }, (_, index) => service(index)));
   listing?.commit(cause('bench'));
+  view?.settleAll();
   const whole = timed(() => catalog.configure(settings, registryPolicies(config)));
   const one = timed((round) => view?.update([service(42, round + 2)], [], cause('bench')));
   console.log(`${services} × ${instances}, ${title}, ms min / median / max: everything ${whole}, one service ${one}`);

@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Bench } from './bench.js';
 import { type Figure, isMet, ratios, type Spread, spread } from './figures.js';
@@ -9,9 +9,10 @@ import { plot } from './ratioplot.js';
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const marks = ['<!-- bench -->', '<!-- /bench -->'] as const;
 
-/** Writes JSON, Markdown and a plot. @param isSaved whether the repository's own result is replaced, and the README's */
-export function write({ figures: { all, wrong }, scale, tell }: Bench, isSaved: boolean): void {
-  const folder = join(root, isSaved ? 'bench/results' : 'bench-result');
+/** Writes JSON, Markdown and a plot. @param to a folder; README replaces the repository's own result, and the README's */
+export function write({ figures: { all, wrong }, scale, tell }: Bench, to: string): void {
+  const isSaved = to === 'README';
+  const folder = isSaved ? join(root, 'bench/results') : resolve(to);
   mkdirSync(folder, { recursive: true });
   const result = table(all, scale.name);
   writeFileSync(

@@ -51,7 +51,7 @@ export const quick: Scale = {
   services: 200,
   instances: 3,
   repeats: 1,
-  sizes: [50, 200],
+  sizes: [200],
   most: { zookeeper: 200, nacos: 200, eureka: 200, consul: 200 },
   rates: [100],
   shards: [1, 16],

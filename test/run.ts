@@ -46,6 +46,7 @@ const NEEDS: Readonly<Record<string, readonly string[]>> = {
   coordination: ['zookeeper', 'consul', 'etcd', 'kube-apiserver'],
   istiod: ['istiod', 'etcd', 'kube-apiserver'],
   kubernetes: ['etcd', 'kube-apiserver', 'istio-crds'],
+  bench: ['zookeeper', 'nacos2', 'eureka', 'consul', 'istiod'],
   eureka: ['eureka', 'springcloud'],
   doctor: ['zookeeper', 'consul', 'istiod', 'libfaketime', 'etcd', 'kube-apiserver'],
   file: [],
@@ -59,7 +60,7 @@ const INSTALL_POLL_MS = 500;
 /** Suites at a time: most of what they do is waiting for servers, so that two cores are idle for most of the time with half as many. */
 const JOBS = 4;
 /** The suites that take more than four minutes, and into how many each is divided. They begin first. */
-const LONG: Readonly<Record<string, number>> = { nacos: 2, dubbo: 1, zookeeper: 1, faults: 2, e2e: 1 };
+const LONG: Readonly<Record<string, number>> = { nacos: 2, dubbo: 1, zookeeper: 1, faults: 2, e2e: 1, bench: 1 };
 
 const sources = fileURLToPath(new URL('../../test/', import.meta.url));
 const compiled = fileURLToPath(new URL('.', import.meta.url));

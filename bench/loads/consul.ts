@@ -26,7 +26,7 @@ export class ConsulLoad extends Load {
   }
 
   override host(service: number): string {
-    return `bench-${service}.consul`;
+    return `bench-${service}.service.consul`;
   }
 
   override async start(): Promise<void> {

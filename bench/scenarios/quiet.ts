@@ -49,7 +49,6 @@ export const down: Scenario = {
       const share = await coreShare(run.pontoon, (scale.idleSeconds * 1_000) / 2);
       bench.take({ what: `${name}: CPU`, unit: '% of a core', ours: share, budget: { of: 'ours', most: 1 } });
       await bench.end(run, name);
-      await load.stop();
     }
   },
 };

@@ -118,6 +118,7 @@ function shadowCatalog({ catalog, config, publishing }: Parts, next: Config): Ca
     const isWanted = ({ key }: RegistryService) => catalog.isWorkload(serviceId(key)) || includes(key.name);
     listing?.add([...(known ?? [])].filter(isWanted));
     listing?.commit(cause('plan'));
+    views[index]?.settleAll();
   }
   return shadow;
 }

@@ -2,6 +2,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { type RegistryService, type ServiceKey, type ServiceName, serviceId } from '#model/service.js';
 import type { Cause, Listing } from '#sources/contract.js';
 
+/** Of the first listing, so many are taken over before others have a turn. */
+const instancesAtOnce = 500;
+
 /** Some services of one registry changed, appeared or vanished. */
 export interface ViewChange {
   readonly registry: string;
@@ -22,17 +25,28 @@ export class RegistryView {
   readonly services = new Map<string, RegistryService>();
   /** Services, or names of services, that exist and cannot be read now; their last known content is in `services`, if there was any. */
   readonly unreadable = new Map<string, Error>();
-  /** Whether a complete listing was committed since the start. */
-  complete = false;
   /** Whether anything is known of it from before the start. */
   isRestored = false;
   readonly #changed: (change: ViewChange) => void;
+  #isListed = false;
+  /** What is left to be told of the first listing. */
+  #settling: Generator<void> | undefined;
   /** What was touched since the open listing was begun, if one is open. A new listing replaces one that was dropped. */
   #touched: Set<string> | undefined;
 
   constructor(registry: string, changed: (change: ViewChange) => void) {
     this.registry = registry;
     this.#changed = changed;
+  }
+
+  /** Whether a complete listing was committed since the start, and all that it says is taken over. */
+  get complete(): boolean {
+    return this.#isListed && !this.isSettling;
+  }
+
+  /** Whether the first listing is being taken over. */
+  get isSettling(): boolean {
+    return this.#settling !== undefined;
   }
 
   /** Takes up services as they were before the start. */
@@ -61,6 +75,8 @@ export class RegistryView {
       },
       commit: (cause) => {
         this.#touched = undefined;
+        this.settleAll();
+        const isFirst = !this.#isListed && !this.isRestored;
         const ids: string[] = [];
         for (const [id, service] of listed) {
           if (touched.has(id) || touched.has(nameId(service.key))) continue;
@@ -75,8 +91,9 @@ export class RegistryView {
           ids.push(id);
         }
         for (const id of this.unreadable.keys()) if (!touched.has(id)) this.unreadable.delete(id);
-        this.complete = true;
-        this.#changed({ registry: this.registry, ids, isListing: true, cause });
+        this.#isListed = true;
+        if (isFirst) this.#settleFirst(ids, cause);
+        else this.#changed({ registry: this.registry, ids, isListing: true, cause });
       },
     };
   }
@@ -95,6 +112,39 @@ export class RegistryView {
     const id = serviceId(key);
     this.unreadable.set(id, error);
     this.#touched?.add(id);
+  }
+
+  /** Takes over at once what is left of the first listing. */
+  settleAll(): void {
+    while (this.#settling?.next().done === false);
+  }
+
+  /** Before anything is shown there is nothing that could be lost: the first listing is told in pieces, so that a large one holds nothing else up. */
+  #settleFirst(ids: readonly string[], cause: Cause): void {
+    const settling = this.#pieces(ids, cause);
+    const goOn = (): void => {
+      if (this.#settling !== settling) return;
+      if (settling.next().done) this.#settling = undefined;
+      else setImmediate(goOn);
+    };
+    this.#settling = settling;
+    goOn();
+  }
+
+  *#pieces(ids: readonly string[], cause: Cause): Generator<void> {
+    let piece: string[] = [];
+    let instances = 0;
+    for (const id of ids) {
+      piece.push(id);
+      instances += this.said.get(id)?.instances.length ?? 0;
+      if (instances < instancesAtOnce && piece.length < instancesAtOnce) continue;
+      this.#changed({ registry: this.registry, ids: piece, isListing: false, cause });
+      piece = [];
+      instances = 0;
+      yield;
+    }
+    this.#settling = undefined;
+    this.#changed({ registry: this.registry, ids: piece, isListing: true, cause });
   }
 
   #readable(key: ServiceKey): void {

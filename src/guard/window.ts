@@ -25,6 +25,7 @@ export class PeakWindow {
 
   /** So much of what has fallen is no fall. */
   excuse(count: number): void {
+    if (count === 0) return;
     for (const former of this.#former) former.count -= count;
   }
 

@@ -1,6 +1,7 @@
 import type { Catalog, CatalogChange } from '#catalog/catalog.js';
 import type { Endpoint, MeshService } from '#model/mesh.js';
 import { serviceId } from '#model/service.js';
+import type { Cause } from '#sources/contract.js';
 import { type Entry, hostEntry } from './entry.js';
 import type { JournalFile } from './file.js';
 
@@ -30,7 +31,7 @@ export class Journal {
   #entries: Entry[];
   #endpoints: number;
   /** Registries whose first complete listing since the start has come. */
-  readonly #listed = new Set<string>();
+  readonly #listed = new Map<string, Cause>();
   readonly #catalog: Catalog;
   readonly #file: JournalFile | undefined;
 
@@ -72,9 +73,12 @@ export class Journal {
       return;
     }
     const view = this.#catalog.view(registry);
-    if (view?.complete === true && !view.isRestored && !this.#listed.has(registry)) {
-      this.#listed.add(registry);
-      const text = `read for the first time: ${view.services.size} services`;
+    const isListed = view?.complete === true || view?.isSettling === true;
+    // A large listing comes in pieces, all of one cause.
+    if (this.#listed.get(registry) === cause) return;
+    if (view !== undefined && isListed && !view.isRestored && !this.#listed.has(registry)) {
+      this.#listed.set(registry, cause);
+      const text = `read for the first time: ${view.said.size} services`;
       this.#add({ at: Date.now(), host: '', registry, cause: cause.what, text, endpoints: [] });
       return;
     }

@@ -76,7 +76,7 @@ export class Supervisor {
 
   /** Whether this source, as it is configured now, has listed its registry completely. */
   get isListed(): boolean {
-    return this.#isListed;
+    return this.#isListed && !this.#options.view.isSettling;
   }
 
   status(): SourceStatus {
@@ -177,8 +177,8 @@ export class Supervisor {
   }
 
   #isKnown(): boolean {
-    const { complete, isRestored } = this.#options.view;
-    return complete || isRestored;
+    const { complete, isSettling, isRestored } = this.#options.view;
+    return complete || isSettling || isRestored;
   }
 
   #setState(state: SourceState): void {

@@ -225,6 +225,44 @@ describe('catalog', () => {
     expect([...view.unreadable.keys()]).to.deep.equal(['r///b/']);
   });
 
+  it('takes a large first listing over in pieces, with turns for others in between, and is complete after the last', async () => {
+    const { catalog, views } = catalogOf({ name: 'r' });
+    const [view] = views;
+    const many = Array.from({ length: 2_000 }, (_, index) => service(`s${index}`, [instance('10.0.0.1', index + 1)]));
+    let ended = 0;
+    catalog.on('complete', () => ended++);
+    list(view, ...many);
+    expect(catalog.services.size).to.be.within(1, 1_999);
+    expect([view.complete, ended]).to.deep.equal([false, 0]);
+    // What comes in between is newer than the listing, whether its turn is over or not.
+    view.update(
+      [service('s1', [instance('10.0.0.9', 9)]), service('s1999', [])],
+      many.slice(1_998, 1_999).map(({ key }) => key),
+      cause('event'),
+    );
+    while (!view.complete) await new Promise(setImmediate);
+    expect(ended).to.equal(1);
+    expect(addresses(catalog, 's1.test')).to.deep.equal(['10.0.0.9']);
+    expect(addresses(catalog, 's1000.test')).to.deep.equal(['10.0.0.1']);
+    expect(addresses(catalog, 's1999.test')).to.deep.equal([]);
+    expect(catalog.services.has('s1998.test')).to.equal(false);
+    // All later ones count as a whole: what a guard thinks of them depends on that.
+    list(view, service('s1', []));
+    expect([view.complete, ended]).to.deep.equal([true, 2]);
+    catalog.close();
+  });
+
+  it('takes the rest of its first listing over before the next one', () => {
+    const { catalog, views } = catalogOf({ name: 'r' });
+    const many = Array.from({ length: 2_000 }, (_, index) => service(`s${index}`, [instance('10.0.0.1', index + 1)]));
+    list(views[0], ...many);
+    list(views[0], ...many.slice(0, 1_999));
+    expect(views[0].complete).to.equal(true);
+    expect(addresses(catalog, 's1998.test')).to.deep.equal(['10.0.0.1']);
+    expect(addresses(catalog, 's1999.test')).to.deep.equal([]);
+    catalog.close();
+  });
+
   it('gives all endpoints of a service a locality, or none', () => {
     const { catalog, views } = catalogOf({ name: 'r' }, { name: 'q', locality: 'cn/sh/{{ instance.zone }}' });
     const located = instance('10.0.0.1', 1, { locality: 'cn/bj/a' });

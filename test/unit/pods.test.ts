@@ -168,7 +168,11 @@ describe('pods among the instances', () => {
     const before = open();
     say(before.old, orders(instance('10.0.0.1', 80)));
     say(before.c1, pod('orders-0', '10.0.0.1'));
-    for (const view of before.views) view.complete = true;
+    for (const view of before.views) {
+      const listing = view.listing();
+      listing.add([...view.said.values()]);
+      listing.commit(cause('test'));
+    }
     const { registries, empty } = before.catalog.known();
     const known = { savedAt: Date.now(), registries: registries.map((one) => ({ ...one, source: '' })), empty };
     const after = open(two, decodeSnapshot(await encodeSnapshot(known), 'test').known);

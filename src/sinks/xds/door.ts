@@ -30,6 +30,9 @@ export interface DoorLimits {
   readonly stall: number;
 }
 
+/** ms between two pushes while changes keep coming: a whole set costs its size each time, changes cost what they are. */
+const longestPause = { sotw: 200, delta: 20 };
+
 /** A client's request may be so many bytes: names and versions of 50,000 resources. */
 const largestRequest = 4 * 1024 * 1024;
 
@@ -68,7 +71,10 @@ export class XdsDoor {
   readonly #inject: (socket: Socket) => void;
   readonly #health = new HealthImplementation({ '': 'NOT_SERVING', [serviceName]: 'NOT_SERVING' });
   readonly #streams = new Set<ClientStream>();
-  readonly #pace = new Pace(() => this.#push());
+  readonly #paces = {
+    sotw: new Pace(() => this.#push('sotw'), longestPause.sotw),
+    delta: new Pace(() => this.#push('delta'), longestPause.delta),
+  };
   readonly #pauses = new Pauses();
   readonly #quiet = new Quiet();
   #streamCount = 0;
@@ -128,19 +134,19 @@ export class XdsDoor {
     this.#set.ready = true;
     this.#health.setStatus('', 'SERVING');
     this.#health.setStatus(serviceName, 'SERVING');
-    this.#pace.changed();
+    this.look();
   }
 
   /** What was not shown may be shown now. */
   look(): void {
-    this.#pace.changed();
+    for (const { protocol } of this.#streams) this.#paces[protocol].changed();
   }
 
   /** The set has changed. @param observedAt as in {@link Cause} */
   changed(names: ChangedNames, registry: string, observedAt: number): void {
     if (this.#streams.size === 0) return;
     for (const stream of this.#streams) stream.changed(names, registry, observedAt);
-    this.#pace.changed();
+    this.look();
   }
 
   clients(): ClientState[] {
@@ -150,7 +156,7 @@ export class XdsDoor {
   /** Ends all streams and closes the port: what clients have stays theirs. */
   async close(): Promise<void> {
     this.#set.ready = false;
-    this.#pace.stop();
+    for (const pace of Object.values(this.#paces)) pace.stop();
     const closed = new Promise((resolve) => this.#listener.close(resolve));
     this.#server.forceShutdown();
     for (const socket of this.#sockets.values()) socket.destroy();
@@ -267,7 +273,7 @@ export class XdsDoor {
     });
   }
 
-  #push(): void {
-    for (const stream of this.#streams) stream.push();
+  #push(protocol: ClientStream['protocol']): void {
+    for (const stream of this.#streams) if (stream.protocol === protocol) stream.push();
   }
 }

@@ -148,5 +148,6 @@ export function fuzzed(seed: number, made: (projection: Projection) => void = ()
   const listing = view?.listing();
   listing?.add(services);
   listing?.commit(cause('fuzz'));
+  view?.settleAll();
   return projection;
 }
