@@ -25,12 +25,13 @@ export function write({ figures: { all, wrong }, scale, tell }: Bench, to: strin
   if (!isSaved) return;
   const file = join(root, 'README.md');
   const readme = readFileSync(file, 'utf8');
-  const [from, to] = marks.map((mark) => readme.indexOf(mark));
-  if (from === undefined || to === undefined || from < 0 || to < from) throw new Error(`${file} has no ${marks[0]}`);
+  const [from, until] = marks.map((mark) => readme.indexOf(mark));
+  if (from === undefined || until === undefined || from < 0 || until < from)
+    throw new Error(`${file} has no ${marks[0]}`);
   const picture = '![Each figure by its floor, logarithmic](bench/results/result.svg)';
   writeFileSync(
     file,
-    `${readme.slice(0, from)}${marks[0]}\n\n${picture}\n\n${budgets(all)}\n\n${machine()}\n\n${readme.slice(to)}`,
+    `${readme.slice(0, from)}${marks[0]}\n\n${picture}\n\n${budgets(all)}\n\n${machine()}\n\n${readme.slice(until)}`,
   );
 }
 

@@ -54,7 +54,7 @@ export function decodeFailingChecks(body: unknown): FailingCheck[] {
 /** The whole catalog at one time, to be compared with itself at another. */
 export interface Marks {
   /** For each service a text that is another one when anything of its instances is; what its checks put out is left aside. */
-  readonly services: ReadonlyMap<string, string>;
+  readonly services: Map<string, string>;
   readonly instances: number;
 }
 

@@ -36,8 +36,10 @@ export class Sweep {
   /** Those that are to be read. */
   readonly #due = new Set<WatchedService>();
   readonly #wanted = new Bell();
-  /** What each service looked like when the whole catalog was last asked for; undefined if that is not known. */
-  #marks: ReadonlyMap<string, string> | undefined;
+  /** What each service looked like when the whole catalog was last asked for, but for those that were read in a later state; undefined if that is not known. */
+  #marks: Map<string, string> | undefined;
+  /** Consul's index of that answer. */
+  #marked = 0n;
   #isWholeToBeHad = true;
 
   constructor(options: SweepOptions) {
@@ -98,10 +100,11 @@ export class Sweep {
     }
   }
 
-  async #look(signal: AbortSignal): Promise<ReadonlyMap<string, string> | undefined> {
+  async #look(signal: AbortSignal): Promise<Map<string, string> | undefined> {
     try {
-      const { body } = await this.#options.client.everything({ fresh: true }, signal);
+      const { body, index } = await this.#options.client.everything({ fresh: true }, signal);
       const { services, instances } = decodeMarks(body);
+      this.#marked = index;
       this.#isWholeToBeHad = instances <= MOST_INSTANCES;
       return services;
     } catch (error) {
@@ -172,8 +175,11 @@ export class Sweep {
       for (let service = queue.shift(); service !== undefined && !silence; service = queue.shift()) {
         if (!this.#services.has(service)) continue;
         const error = await this.#options.read(service, what, question);
-        if (error === undefined) this.#due.delete(service);
-        else silence ||= isSilence(error);
+        if (error === undefined) {
+          this.#due.delete(service);
+          // If it goes back to what it was when all was asked for, its mark shows nothing.
+          if (service.index > this.#marked) this.#marks?.delete(service.key.name);
+        } else silence ||= isSilence(error);
       }
     };
     await Promise.all(Array.from({ length: READERS }, reader));

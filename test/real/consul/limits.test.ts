@@ -30,6 +30,33 @@ describe('Consul: what strains a real server', function () {
     await requireServers(this, 'consul');
   });
 
+  it('sees what goes back to what it was while all was asked for', async () => {
+    const server = await startConsul();
+    const agent = new TestAgent(server.url);
+    const count = 60;
+    const name = (index: number) => `service-${index}`;
+    for (let index = 0; index < count; index++) await agent.register({ id: `${name(index)}-1`, name: name(index) });
+    const last = name(count - 1);
+    try {
+      // The first questions about the whole and about each service are under way: somewhere between them lies the change.
+      for (let round = 0; round < 8; round++) {
+        const { out, until, stop } = read([server.url], { wait: '60s', maxPolls: 1 });
+        try {
+          await until('live', () => out.now === 'live');
+          await sleep(4 * round);
+          await agent.register({ id: `${last}-2`, name: last });
+          await until('the second one is there', () => out.instances(last).length === 2);
+          await agent.send('PUT', `/v1/agent/service/deregister/${last}-2`);
+          await until('it is gone', () => out.instances(last).length === 1, 15_000);
+        } finally {
+          await stop();
+        }
+      }
+    } finally {
+      await server.stop();
+    }
+  });
+
   it('reads all from a server that refuses what comes too fast', async () => {
     const count = 150;
     const limits = { request_limits: { mode: 'enforcing', read_rate: 30, write_rate: 1_000 } };
