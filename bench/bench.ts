@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Figures, type Taken } from './figures.js';
 import { ConsulLoad } from './loads/consul.js';
 import { EurekaLoad } from './loads/eureka.js';
@@ -59,7 +60,7 @@ export class Bench {
     if (load === undefined) {
       load = new loads[name]();
       this.#loads.set(key, load);
-      await load.start(services);
+      await load.start();
       const begun = performance.now();
       await load.fill(services, instances);
       this.tell(
@@ -73,9 +74,14 @@ export class Bench {
   async ownLoad(name: RegistryName, services: number): Promise<Load> {
     const load = new loads[name]();
     this.#loads.set(`${name} own`, load);
-    await load.start(services);
+    await load.start();
     await load.fill(services, this.scale.instances);
     return load;
+  }
+
+  /** Lets what was begun come to its end. @param ms in full; the quick form measures no time */
+  async settle(ms: number): Promise<void> {
+    await sleep(this.scale.name === 'full' ? ms : ms / 15);
   }
 
   /** So many services that the real server bears. */

@@ -1,5 +1,4 @@
 import { setMaxListeners } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { Catalog } from '#catalog/catalog.js';
@@ -14,6 +13,7 @@ import { cause } from '#sources/contract.js';
 import { Cluster } from '#test/real/kubernetes-sink/cluster.js';
 import { until } from '#test/servers/probes.js';
 import { catalogSettings, registryPolicies } from '../src/registries.js';
+import { cpuSeconds } from './measure.js';
 
 const services = 10_000;
 const instances = 10;
@@ -50,9 +50,7 @@ function service(index: number, weight: number): RegistryService {
 /** ms of CPU of this process, and of the API server. */
 function cpuOf(pid: number): { readonly ours: number; readonly server: number } {
   const { user, system } = process.cpuUsage();
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-  // In ticks of 10 ms.
-  return { ours: (user + system) / 1_000, server: (Number(fields[11]) + Number(fields[12])) * 10 };
+  return { ours: (user + system) / 1_000, server: cpuSeconds({ pid }) * 1_000 };
 }
 
 const cluster = await Cluster.start();

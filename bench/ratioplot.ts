@@ -1,4 +1,5 @@
 import { type Figure, ratios, spread } from './figures.js';
+import { round, text } from './proof/plot.js';
 
 const width = 960;
 const left = 560;
@@ -44,13 +45,4 @@ export function plot(figures: readonly Figure[]): string {
     }),
     '</svg>\n',
   ].join('\n');
-}
-
-function text(x: number, y: number, content: string, anchor = 'start', name = ''): string {
-  const escaped = content.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
-  return `<text x="${round(x)}" y="${round(y)}" text-anchor="${anchor}"${name === '' ? '' : ` class="${name}"`}>${escaped}</text>`;
-}
-
-function round(value: number): string {
-  return String(Math.round(value * 10) / 10);
 }

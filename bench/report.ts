@@ -1,9 +1,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Bench } from './bench.js';
 import { type Figure, isMet, ratios, type Spread, spread } from './figures.js';
+import { machine } from './proof/report.js';
 import { plot } from './ratioplot.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -95,10 +95,4 @@ function cell(values: Spread): string {
 function number(value: number): string {
   if (Math.abs(value) >= 100) return value.toFixed(0);
   return value.toFixed(Math.abs(value) >= 10 ? 1 : 2);
-}
-
-function machine(): string {
-  const [cpu] = cpus();
-  const memory = `${Math.round(totalmem() / 2 ** 30)} GiB of memory`;
-  return `${cpus().length} cores (${cpu?.model.trim()}), ${memory}, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}.`;
 }

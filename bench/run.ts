@@ -1,7 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Pontoon, type PontoonConfig, startPontoon } from '#test/servers/pontoon.js';
 import { httpOk, until } from '#test/servers/probes.js';
 import { MeshClient } from './client/client.js';
 import { type Load, type Place, place } from './loads/load.js';
+import { median } from './measure.js';
 
 export interface RunOptions {
   /** What Pontoon reads, and what is to be at its clients at the end. */
@@ -29,7 +31,7 @@ const longest = 60_000;
 export class Run {
   readonly pontoon: Pontoon;
   readonly addresses: readonly string[];
-  readonly clients: readonly MeshClient[];
+  clients: readonly MeshClient[];
   /** ms from Pontoon's start to the last byte of the complete set at the first client. */
   coldMs = 0;
   /** Hears of every change that reaches the first client. */
@@ -67,6 +69,11 @@ export class Run {
     return run;
   }
 
+  /** For istiod's meshConfig. */
+  get configSources(): string[] {
+    return this.addresses.map((address) => `xds://${address}`);
+  }
+
   get client(): MeshClient {
     return this.clients[0] as MeshClient;
   }
@@ -88,8 +95,15 @@ export class Run {
     });
   }
 
-  /** What the clients lack or have too much of, once they have had time to get it all. */
+  /** The clients go, so that others are measured alone. */
+  leave(): void {
+    for (const client of this.clients) client.close();
+    this.clients = [];
+  }
+
+  /** What the clients lack or have too much of, once they have had time to get it all; where they have left, one that comes anew. */
   async differences(): Promise<string[]> {
+    if (this.clients.length === 0) this.clients = [new MeshClient({ addresses: this.addresses })];
     const look = (): string[] =>
       this.clients.flatMap((client, index) => this.#difference(client).map((text) => `client ${index}: ${text}`));
     await until('all to have arrived', () => look().length === 0, 30_000, 200).catch(() => undefined);
@@ -97,7 +111,7 @@ export class Run {
   }
 
   async stop(): Promise<void> {
-    for (const client of this.clients) client.close();
+    this.leave();
     await this.pontoon.stop();
   }
 
@@ -140,6 +154,11 @@ export interface Timed {
   readonly floor: number;
 }
 
+/** The median of each. */
+export function medians(all: readonly Timed[]): Timed {
+  return { ours: median(all.map(({ ours }) => ours)), floor: median(all.map(({ floor }) => floor)) };
+}
+
 /** Changes one instance of a service at a time, and times it beside a bare watcher of the same registry. */
 export class Changer {
   readonly #run: Run;
@@ -172,6 +191,16 @@ export class Changer {
   /** It goes. */
   remove(): Promise<Timed> {
     return this.#put(this.#base);
+  }
+
+  /** So many changes, in turn one that comes and one that goes, each after so many ms of rest. */
+  async several(count: number, rest: number): Promise<Timed[]> {
+    const all: Timed[] = [];
+    for (let change = 0; change < count; change++) {
+      await sleep(rest);
+      all.push(change % 2 === 0 ? await this.add() : await this.remove());
+    }
+    return all;
   }
 
   close(): void {

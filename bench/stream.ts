@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Load, place } from './loads/load.js';
+import { type Load, place, placesOf } from './loads/load.js';
 import type { Run } from './run.js';
 
 interface Open {
@@ -80,7 +80,7 @@ export class ChangeStream {
   /** One instance more, or less again the next time round. */
   async #change(number: number): Promise<void> {
     const service = number % this.#services;
-    const places = Array.from({ length: this.#instances }, (_, instance) => place(service, instance));
+    const places = placesOf(service, this.#instances);
     const hasMore = this.#load.places(service).length > this.#instances;
     const next = hasMore ? places : [...places, place(service, this.#instances)];
     const host = this.#load.host(service);

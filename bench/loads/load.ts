@@ -18,6 +18,11 @@ export function place(service: number, instance: number, generation = 0): Place 
   };
 }
 
+/** Where all instances of a service are that has so many. */
+export function placesOf(service: number, instances: number, generation = 0): Place[] {
+  return Array.from({ length: instances }, (_, instance) => place(service, instance, generation));
+}
+
 export function placeText({ address, port }: Place): string {
   return `${address}:${port}`;
 }
@@ -50,12 +55,12 @@ export abstract class Load {
 
   /** Fills it with so many services. Many at a time, as the registry bears it. */
   async fill(services: number, instances: number): Promise<void> {
-    const places = (service: number) => Array.from({ length: instances }, (_, instance) => place(service, instance));
     const pending = Array.from({ length: services }, (_, service) => service).filter(
       (service) => this.places(service).length !== instances,
     );
     const worker = async (): Promise<void> => {
-      for (let next = pending.pop(); next !== undefined; next = pending.pop()) await this.put(next, places(next));
+      for (let next = pending.pop(); next !== undefined; next = pending.pop())
+        await this.put(next, placesOf(next, instances));
     };
     await Promise.all(Array.from({ length: this.parallel }, worker));
   }
@@ -66,7 +71,7 @@ export abstract class Load {
   /** One that watches these services, with the registry's own protocol and nothing else: the floor of a change. @returns what ends it */
   abstract watch(services: readonly number[], told: Told): Promise<() => void>;
 
-  abstract start(services: number): Promise<void>;
+  abstract start(): Promise<void>;
   abstract stop(): Promise<void>;
   /** Ends the server as a crash does. */
   abstract kill(): Promise<void>;

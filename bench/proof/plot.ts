@@ -135,11 +135,13 @@ function stepOf(most: number): number {
   return [5, 10, 20, 25, 50, 100, 200].find((step) => most / step <= 5) ?? 500;
 }
 
-function text(x: number, y: number, content: string, anchor = 'start', name = ''): string {
+/** A text of a picture, escaped. */
+export function text(x: number, y: number, content: string, anchor = 'start', name = ''): string {
   const attributes = `x="${round(x)}" y="${round(y)}" text-anchor="${anchor}"${name === '' ? '' : ` class="${name}"`}`;
   return `<text ${attributes}>${content.replaceAll('&', '&amp;').replaceAll('<', '&lt;')}</text>`;
 }
 
-function round(number: number): string {
+/** A coordinate, short. */
+export function round(number: number): string {
   return String(Math.round(number * 10) / 10);
 }

@@ -82,7 +82,8 @@ function removals({ removals: all, seconds }: Watch): string {
   ].join('\n');
 }
 
-function machine(): string {
+/** On what it ran, and when. */
+export function machine(): string {
   const [cpu] = cpus();
   const memory = `${Math.round(totalmem() / gib)} GiB of memory`;
   const date = new Date().toISOString().slice(0, 10);

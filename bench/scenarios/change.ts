@@ -1,15 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bench, Scenario } from '../bench.js';
-import { type Load, place, registryNames } from '../loads/load.js';
+import { type Load, placesOf, registryNames } from '../loads/load.js';
 import { cpuSeconds, median } from '../measure.js';
-import { Changer, type Run, type RunOptions } from '../run.js';
+import { Changer, medians, type Run, type RunOptions } from '../run.js';
 
 /** Changes in each repeat: half of them add an instance, half take it away. */
 const changes = 6;
 /** ms between two changes: long enough that the first one is over, whatever it was. */
 const rest = 250;
 
-const ways: readonly (Pick<RunOptions, 'shards' | 'protocol'> & { readonly name: string })[] = [
+/** How the client is served. */
+type Way = Pick<RunOptions, 'shards' | 'protocol'>;
+
+const ways: readonly (Way & { readonly name: string })[] = [
   { name: '64 shards', shards: 64 },
   { name: 'delta', protocol: 'delta' },
   { name: '1 shard', shards: 1 },
@@ -27,29 +30,19 @@ export const change: Scenario = {
   },
 };
 
-async function atRest(bench: Bench, load: Load, way: RunOptions | object, what: string): Promise<void> {
+async function atRest(bench: Bench, load: Load, way: Way, what: string): Promise<void> {
   const run = await bench.start({ ...way, loads: [load] });
   const changer = await Changer.open(run, load, 7);
   await changer.add();
   await changer.remove();
-  // Until the work of the start is done.
-  await sleep(bench.scale.name === 'full' ? 3_000 : 100);
+  await bench.settle(3_000);
   for (let repeat = 0; repeat < bench.scale.repeats; repeat++) {
-    const ours: number[] = [];
-    const floor: number[] = [];
-    const between: number[] = [];
-    for (let number = 0; number < changes; number++) {
-      await sleep(rest);
-      const timed = number % 2 === 0 ? await changer.add() : await changer.remove();
-      ours.push(timed.ours);
-      floor.push(timed.floor);
-      between.push(Math.max(0, timed.ours - timed.floor));
-    }
-    bench.take({ what, unit: 'ms', ours: median(ours), floor: median(floor), beside: 'bare watcher' });
+    const all = await changer.several(changes, rest);
+    bench.take({ what, unit: 'ms', ...medians(all), beside: 'bare watcher' });
     bench.take({
       what: `${what}: beyond the bare watcher`,
       unit: 'ms',
-      ours: median(between),
+      ours: median(all.map(({ ours, floor }) => Math.max(0, ours - floor))),
       ...(what.includes('1 shard') ? {} : { budget: { of: 'ours', most: 20 } }),
     });
   }
@@ -62,8 +55,7 @@ export const large: Scenario = {
   title: 'one instance comes or goes in a service with thousands of them',
   run: async (bench) => {
     const load = await bench.load('zookeeper', bench.scale.peer[0], bench.scale.peer[1]);
-    const places = Array.from({ length: bench.scale.large }, (_, instance) => place(7, instance));
-    await load.put(7, places);
+    await load.put(7, placesOf(7, bench.scale.large));
     await atRest(bench, load, { shards: 16 }, `${bench.scale.large} instances`);
   },
 };
@@ -75,7 +67,7 @@ export const replaced: Scenario = {
     const { scale } = bench;
     const load = await bench.load('zookeeper');
     const run = await bench.start({ loads: [load], shards: 16 });
-    await sleep(scale.name === 'full' ? 3_000 : 100);
+    await bench.settle(3_000);
     const services = Array.from({ length: scale.replaced }, (_, service) => service);
     for (let repeat = 0; repeat < scale.repeats; repeat++) await replace(bench, run, load, services, repeat + 1);
     await replace(bench, run, load, services, 0);
@@ -95,14 +87,7 @@ async function replace(bench: Bench, run: Run, load: Load, services: readonly nu
     isSeen.add(service);
   });
   const begun = performance.now();
-  await Promise.all(
-    services.map((service) =>
-      load.put(
-        service,
-        Array.from({ length: instances }, (_, instance) => place(service, instance, generation)),
-      ),
-    ),
-  );
+  await Promise.all(services.map((service) => load.put(service, placesOf(service, instances, generation))));
   const written = performance.now();
   const isOver = (): boolean => {
     const held = run.client.endpoints();
@@ -140,20 +125,13 @@ export const burst: Scenario = {
     const [services, count] = scale.name === 'full' ? [1_200, 20] : [100, 5];
     const load = await bench.load('zookeeper', services, scale.peer[1]);
     const run = await bench.start({ loads: [load] });
-    await sleep(scale.name === 'full' ? 3_000 : 100);
+    await bench.settle(3_000);
     for (let repeat = 0; repeat < scale.repeats; repeat++) {
       const [cpu, pushes] = [cpuSeconds(run.pontoon), run.client.pushes];
       const fresh = Array.from({ length: count }, (_, number) => services + repeat * count + number);
       const begun = performance.now();
       const arrived = Promise.all(fresh.map((service) => run.has(load.host(service), scale.peer[1])));
-      await Promise.all(
-        fresh.map((service) =>
-          load.put(
-            service,
-            Array.from({ length: scale.peer[1] }, (_, instance) => place(service, instance)),
-          ),
-        ),
-      );
+      await Promise.all(fresh.map((service) => load.put(service, placesOf(service, scale.peer[1]))));
       const last = Math.max(...(await arrived));
       await sleep(1_000);
       bench.take({ what: 'until the client has all', unit: 'ms', ours: last - begun });

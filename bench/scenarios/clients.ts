@@ -18,9 +18,9 @@ export const istiods: Scenario = {
     const load = await bench.load('zookeeper');
     for (const count of scale.istiods) {
       const run = await bench.start({ loads: [load], shards: 16, clients: Math.max(1, count - 1) });
-      const istiod = await startIstiod({ configSources: run.addresses.map((address) => `xds://${address}`) });
+      const istiod = await startIstiod({ configSources: run.configSources });
       const stream = await ChangeStream.open(run, load, scale.services);
-      await sleep(scale.name === 'full' ? 8_000 : 500);
+      await bench.settle(8_000);
       for (let repeat = 0; repeat < scale.repeats; repeat++) {
         stream.reset();
         const cpu = cpuSeconds(run.pontoon);
@@ -73,7 +73,7 @@ export const slow: Scenario = {
       await sleep(500);
       const one = await measure();
       run.clients[1]?.resume();
-      await sleep(scale.name === 'full' ? 3_000 : 500);
+      await bench.settle(3_000);
       const beside = 'while both take what they are sent';
       bench.take({ what: 'median at the fast one', unit: 'ms', ours: one.median, floor: both.median, beside });
       bench.take({ what: '99th percentile at the fast one', unit: 'ms', ours: one.late, floor: both.late, beside });
@@ -93,7 +93,7 @@ export const push: Scenario = {
     for (const shards of [1, 16]) {
       const run = await bench.start({ loads: [load], shards });
       const changer = await Changer.open(run, load, 7);
-      await sleep(scale.name === 'full' ? 3_000 : 100);
+      await bench.settle(3_000);
       for (let repeat = 0; repeat < scale.repeats; repeat++) {
         const size = run.client.services;
         // After a change the first one has to be put together anew.

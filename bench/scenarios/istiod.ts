@@ -17,8 +17,8 @@ export const istiod: Scenario = {
     const [idleMs, changes] = scale.name === 'full' ? [5_000, 12] : [500, 4];
     for (const shards of scale.shards) {
       const run = await bench.start({ loads: [load], shards });
-      run.client.close();
-      const istiod = await startIstiod({ configSources: run.addresses.map((address) => `xds://${address}`) });
+      run.leave();
+      const istiod = await startIstiod({ configSources: run.configSources });
       const watcher = new EndpointWatcher(istiod.xdsAddress, `outbound|20880||${load.host(service)}`);
       const base = load.places(service);
       await watcher.has(base.length);
@@ -57,7 +57,7 @@ export const istiod: Scenario = {
       bench.take({ what: `${shards} shards: istiod's memory`, unit: 'MB', ours: residentMegabytes(istiod) });
       watcher.close();
       await istiod.stop();
-      await run.stop();
+      await bench.end(run, `${shards} shards`);
     }
   },
 };

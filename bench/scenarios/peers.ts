@@ -3,9 +3,10 @@ import { freePort } from '#test/servers/ports.js';
 import { until } from '#test/servers/probes.js';
 import type { Scenario } from '../bench.js';
 import { MeshClient } from '../client/client.js';
+import { placesOf } from '../loads/load.js';
 import { NacosLoad } from '../loads/nacos.js';
 import { cpuSeconds, median, residentMegabytes } from '../measure.js';
-import { Changer } from '../run.js';
+import { Changer, medians } from '../run.js';
 
 const changes = 6;
 
@@ -72,21 +73,18 @@ export const nacosPeer: Scenario = {
       }
       // Each alone, for what it costs.
       const count = scale.name === 'full' ? 40 : 4;
-      const cost = async (process: () => number): Promise<number> => {
-        const before = process();
-        for (let change = 0; change < count; change++) {
-          await (change % 2 === 0 ? changer.add() : changer.remove());
-          await sleep(250);
-        }
-        return (1_000 * (process() - before)) / count;
+      const cost = async (used: () => number): Promise<number> => {
+        const before = used();
+        await spend(load, count, instances);
+        return (1_000 * (used() - before)) / count;
       };
       peer.close();
       const ours = await cost(() => cpuSeconds(run.pontoon) + cpuSeconds(load.server));
-      run.client.close();
+      run.leave();
       peer = connect();
       await until("Nacos's own to have all", () => peer.services >= services, 120_000, 100);
       const idle = cpuSeconds(run.pontoon);
-      const theirs = await coast(load, count, instances, () => cpuSeconds(load.server));
+      const theirs = await cost(() => cpuSeconds(load.server));
       bench.tell(
         `  Pontoon without a client used ${(cpuSeconds(run.pontoon) - idle).toFixed(2)} s meanwhile, which is not in the peer's`,
       );
@@ -99,23 +97,19 @@ export const nacosPeer: Scenario = {
       });
       peer.close();
       changer.close();
-      await run.stop();
+      await bench.end(run, 'at the end');
     } finally {
       await load.stop();
     }
   },
 };
 
-/** ms of CPU per change while nobody is waited for. */
-async function coast(load: NacosLoad, count: number, instances: number, used: () => number): Promise<number> {
-  const before = used();
-  const base = load.places(7).slice(0, instances);
+/** Changes while nobody is waited for. */
+async function spend(load: NacosLoad, count: number, instances: number): Promise<void> {
   for (let change = 0; change < count; change++) {
-    const more = { address: '10.99.0.1', port: 20_880 };
-    await load.put(7, change % 2 === 0 ? [...base, more] : base);
+    await load.put(7, placesOf(7, instances + (change % 2 === 0 ? 1 : 0)));
     await sleep(250);
   }
-  return (1_000 * (used() - before)) / count;
 }
 
 export const meshregistry: Scenario = {
@@ -129,22 +123,14 @@ export const meshregistry: Scenario = {
       for (const protocol of ['sotw', 'delta'] as const) {
         const run = await bench.start({ loads: [load], protocol });
         const cpu = cpuSeconds(run.pontoon);
-        await sleep(scale.name === 'full' ? 2_000 : 100);
+        await bench.settle(2_000);
         const changer = await Changer.open(run, load, 7);
-        const ours: number[] = [];
-        const floor: number[] = [];
-        for (let change = 0; change < changes; change++) {
-          await sleep(300);
-          const timed = await (change % 2 === 0 ? changer.add() : changer.remove());
-          ours.push(timed.ours);
-          floor.push(timed.floor);
-        }
+        const all = await changer.several(changes, 300);
         const what = `one change, ${protocol === 'sotw' ? 'full pushes' : 'delta'}`;
         bench.take({
           what,
           unit: 'ms',
-          ours: median(ours),
-          floor: median(floor),
+          ...medians(all),
           beside: 'bare watcher',
           budget: { of: 'ours', most: protocol === 'sotw' ? 39 : 5 },
         });

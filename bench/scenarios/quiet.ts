@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Wire } from '#test/servers/wire.js';
 import type { Scenario } from '../bench.js';
 import { registryNames } from '../loads/load.js';
@@ -16,7 +15,7 @@ export const idle: Scenario = {
         loads: [{ config: through(load.config, wire.port), expected: load.expected }],
         shards: 16,
       });
-      await sleep(scale.name === 'full' ? 15_000 : 500);
+      await bench.settle(15_000);
       const { pieces } = wire;
       const share = await coreShare(run.pontoon, scale.idleSeconds * 1_000);
       bench.take({
@@ -45,7 +44,7 @@ export const down: Scenario = {
       const load = await bench.ownLoad(name, Math.min(1_000, bench.most(name)));
       const run = await bench.start({ loads: [load], shards: 16 });
       await load.kill();
-      await sleep(scale.name === 'full' ? 5_000 : 500);
+      await bench.settle(5_000);
       const share = await coreShare(run.pontoon, (scale.idleSeconds * 1_000) / 2);
       bench.take({ what: `${name}: CPU`, unit: '% of a core', ours: share, budget: { of: 'ours', most: 1 } });
       await bench.end(run, name);

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { startIstiod } from '#test/servers/istiod.js';
 import type { Scenario } from '../bench.js';
 import { cpuSeconds, median, quantile, residentMegabytes } from '../measure.js';
@@ -13,9 +12,9 @@ export const rates: Scenario = {
     const load = await bench.load('zookeeper');
     for (const shards of scale.shards) {
       const run = await bench.start({ loads: [load], shards });
-      const istiod = await startIstiod({ configSources: run.addresses.map((address) => `xds://${address}`) });
+      const istiod = await startIstiod({ configSources: run.configSources });
       const stream = await ChangeStream.open(run, load, scale.services);
-      await sleep(scale.name === 'full' ? 10_000 : 500);
+      await bench.settle(10_000);
       for (const rate of scale.rates) {
         const of = `${rate} a second, ${shards} shards`;
         const seconds = scale.rateSeconds / scale.repeats;
@@ -68,7 +67,7 @@ export const rates: Scenario = {
           });
         }
         // What the fastest leave behind is no part of the next one.
-        await sleep(scale.name === 'full' ? 3_000 : 100);
+        await bench.settle(3_000);
       }
       await stream.close();
       await istiod.stop();

@@ -1,9 +1,10 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { snapshotName } from '#snapshot/file.js';
 import { until } from '#test/servers/probes.js';
 import type { Bench, Scenario } from '../bench.js';
 import { type Load, registryNames } from '../loads/load.js';
@@ -66,10 +67,7 @@ export const restart: Scenario = {
     const directory = mkdtempSync(join(tmpdir(), 'pontoon-bench-'));
     const config = { state: { directory } };
     const first = await bench.start({ loads: [load], shards: 16, config });
-    const snapshot = join(directory, 'snapshot');
-    await until('a snapshot', () => statSync(snapshot, { throwIfNoEntry: false }) !== undefined, 120_000, 200).catch(
-      () => undefined,
-    );
+    await until('a snapshot', () => existsSync(join(directory, snapshotName)), 120_000, 200);
     await bench.end(first, 'before');
     const plain = join(directory, 'plain.json');
     writeFileSync(plain, JSON.stringify([...load.expected].map(([host, places]) => [host, [...places]])));

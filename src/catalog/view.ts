@@ -124,8 +124,7 @@ export class RegistryView {
     const settling = this.#pieces(ids, cause);
     const goOn = (): void => {
       if (this.#settling !== settling) return;
-      if (settling.next().done) this.#settling = undefined;
-      else setImmediate(goOn);
+      if (!settling.next().done) setImmediate(goOn);
     };
     this.#settling = settling;
     goOn();
