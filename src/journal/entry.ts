@@ -72,7 +72,7 @@ function endpointChanges(
     const key = endpointKey(endpoint);
     const was = known.get(key);
     known.delete(key);
-    const text = was === undefined ? 'added' : difference(was, endpoint);
+    const text = was === undefined ? 'added' : was === endpoint ? '' : difference(was, endpoint);
     if (text !== '') changes.push({ endpoint: endpointPlace(endpoint), text });
   }
   for (const endpoint of known.values())

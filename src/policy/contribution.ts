@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { compareText, type Endpoint, endpointKey } from '#model/mesh.js';
 import type { Protocol } from '#model/protocol.js';
 import { reasonOf } from '#model/reason.js';
@@ -5,7 +6,7 @@ import { type Instance, instancePlace, type RegistryService, type Rejection, typ
 import { type Workload, workloadOf } from '#model/workload.js';
 import type { IsOwn } from '#publish/desired.js';
 import type { ServiceKind } from '#sources/contract.js';
-import { type EndpointSettings, EndpointSteps } from './endpoint.js';
+import { type EndpointSettings, EndpointSteps, type MadeEndpoint } from './endpoint.js';
 import type { InstanceScope, ServiceScope } from './expression.js';
 import { hostName } from './naming.js';
 import type { Preference } from './policy.js';
@@ -85,6 +86,17 @@ interface EndpointsContext {
   readonly trace: ContributionTrace | undefined;
 }
 
+/** What of a service has a say in its endpoints. */
+type ServiceTraits = Pick<RegistryService, 'key' | 'kind' | 'metadata'>;
+
+/** What an instance of a service became. */
+interface Remembered {
+  readonly of: ServiceTraits;
+  readonly made: MadeEndpoint;
+  /** By {@link endpointKey}; empty if it is no endpoint. */
+  readonly key: string;
+}
+
 /** A service that the configuration leaves out. */
 export interface LeftOut {
   readonly dropped: string;
@@ -101,6 +113,8 @@ export class RegistryPolicy {
   readonly #policies: PolicyList;
   readonly #templates = new Templates();
   readonly #steps: EndpointSteps;
+  /** What was made of instances, as long as a registry says them in the same objects. */
+  readonly #remembered = new WeakMap<Instance, Remembered>();
   /** Whether it describes workloads. */
   readonly hasWorkloads: boolean;
 
@@ -236,8 +250,7 @@ export class RegistryPolicy {
   }
 
   #endpoints(service: RegistryService, context: EndpointsContext) {
-    const { kind, scope, verdict, spoken, now, workloads, trace } = context;
-    const endpoints: Endpoint[] = [];
+    const endpoints: { readonly key: string; readonly endpoint: Endpoint }[] = [];
     const usable: Instance[] = [];
     const leftOut: Rejection[] = [];
     const unused: Rejection[] = [];
@@ -246,6 +259,7 @@ export class RegistryPolicy {
     const places = new Set<string>();
     const keys = new Set<string>();
     let until: number | undefined;
+    const of = this.#traits(service);
     for (const instance of newestFirst(service.instances)) {
       const leave = (reason: string): void => void leftOut.push({ record: instance.id, reason });
       const place = instancePlace(instance);
@@ -254,34 +268,55 @@ export class RegistryPolicy {
         continue;
       }
       places.add(place);
-      const instanceScope = scopeOf(scope, instance);
-      const made = this.#steps.endpoint(instance, {
-        kind,
-        scope: instanceScope,
-        verdict: verdict.endpoint(instanceScope),
-        spoken,
-        now,
-        workloads,
-        trace: trace === undefined ? undefined : (step) => trace.instance(instance.id, step),
-      });
+      const { made, key } = this.#endpoint(of, instance, context);
       unused.push(...made.unused.map((reason) => ({ record: instance.id, reason })));
       for (const rule of made.failed) failed.set(rule, (failed.get(rule) ?? 0) + 1);
       if ('reason' in made) {
         leave(made.reason);
         continue;
       }
-      const key = endpointKey(made.endpoint);
       if (keys.has(key)) leave('another instance is dialled at this address and port');
       else {
-        endpoints.push(made.endpoint);
+        endpoints.push({ key, endpoint: made.endpoint });
         usable.push(instance);
       }
       keys.add(key);
       if (made.until !== undefined) until = Math.min(made.until, until ?? made.until);
     }
     for (const [rule, count] of failed) unused.push(failure(`${count} of ${service.instances.length} instances`, rule));
-    endpoints.sort((a, b) => compareText(endpointKey(a), endpointKey(b)));
-    return { endpoints, usable, leftOut, unused, until };
+    endpoints.sort((a, b) => compareText(a.key, b.key));
+    return { endpoints: endpoints.map(({ endpoint }) => endpoint), usable, leftOut, unused, until };
+  }
+
+  /** The same object as long as they are the same. */
+  #traits({ key, kind, metadata, instances }: RegistryService): ServiceTraits {
+    const traits = { key, kind, metadata };
+    const first = instances.find((instance) => this.#remembered.has(instance));
+    const known = first && this.#remembered.get(first)?.of;
+    return known !== undefined && isDeepStrictEqual(known, traits) ? known : traits;
+  }
+
+  /** What the steps make of an instance. Of one that was not touched since, it is what it was: a change costs what has changed, however large its service is. */
+  #endpoint(of: ServiceTraits, instance: Instance, context: EndpointsContext): Remembered {
+    const { kind, scope, verdict, spoken, now, workloads, trace } = context;
+    const isAlone = trace === undefined && (workloads === undefined || workloads(instance.address).length === 0);
+    const known = isAlone ? this.#remembered.get(instance) : undefined;
+    if (known?.of === of) return known;
+    const instanceScope = scopeOf(scope, instance);
+    const made = this.#steps.endpoint(instance, {
+      kind,
+      scope: instanceScope,
+      verdict: verdict.endpoint(instanceScope),
+      spoken,
+      now,
+      workloads,
+      trace: trace === undefined ? undefined : (step) => trace.instance(instance.id, step),
+    });
+    const remembered = { of, made, key: 'endpoint' in made ? endpointKey(made.endpoint) : '' };
+    // A pod, or a warm-up, makes another thing of it by and by.
+    const isLasting = isAlone && !('until' in made && made.until !== undefined);
+    if (isLasting) this.#remembered.set(instance, remembered);
+    return remembered;
   }
 
   #hostRule(kind: string): string {
