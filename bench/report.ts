@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Bench } from './bench.js';
@@ -9,11 +9,20 @@ import { plot } from './ratioplot.js';
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const marks = ['<!-- bench -->', '<!-- /bench -->'] as const;
 
-/** Writes JSON, Markdown and a plot. @param to a folder; README replaces the repository's own result, and the README's */
-export function write({ figures: { all, wrong }, scale, tell }: Bench, to: string): void {
+/**
+ * Writes JSON, Markdown and a plot.
+ * @param to a folder; README replaces the repository's own result, and the README's: of what was not measured this time it keeps what is there
+ * @param order names of all scenarios
+ */
+export function write(
+  { figures: { all: taken, wrong }, scale, tell }: Bench,
+  to: string,
+  order: readonly string[],
+): void {
   const isSaved = to === 'README';
   const folder = isSaved ? join(root, 'bench/results') : resolve(to);
   mkdirSync(folder, { recursive: true });
+  const all = isSaved ? merged(saved(join(folder, 'result.json')), taken, order) : taken;
   const result = table(all, scale.name);
   writeFileSync(
     join(folder, 'result.json'),
@@ -32,6 +41,18 @@ export function write({ figures: { all, wrong }, scale, tell }: Bench, to: strin
   writeFileSync(
     file,
     `${readme.slice(0, from)}${marks[0]}\n\n${picture}\n\n${budgets(all)}\n\n${machine()}\n\n${readme.slice(until)}`,
+  );
+}
+
+function saved(file: string): readonly Figure[] {
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as { readonly figures: Figure[] }).figures : [];
+}
+
+/** Figures that were taken anew in the place of the old ones, in the order of their scenarios. */
+function merged(old: readonly Figure[], taken: readonly Figure[], order: readonly string[]): Figure[] {
+  const isAnew = ({ scenario, what }: Figure) => taken.some((one) => one.scenario === scenario && one.what === what);
+  return order.flatMap((scenario) =>
+    [...old.filter((figure) => !isAnew(figure)), ...taken].filter((figure) => figure.scenario === scenario),
   );
 }
 

@@ -1,4 +1,4 @@
-import type { RegistryName } from './loads/load.js';
+import { type RegistryName, registryNames } from './loads/load.js';
 
 /** How much a run measures. */
 export interface Scale {
@@ -9,6 +9,8 @@ export interface Scale {
   readonly repeats: number;
   /** Sizes of the catalog at which one change is timed. */
   readonly sizes: readonly number[];
+  /** Those that are measured one by one. */
+  readonly registries: readonly RegistryName[];
   /** Services that the real server of a registry bears on this machine. */
   readonly most: Readonly<Record<RegistryName, number>>;
   /** Changes per second. */
@@ -33,7 +35,8 @@ export const full: Scale = {
   instances: 10,
   repeats: 5,
   sizes: [100, 1_000, 10_000],
-  most: { zookeeper: 10_000, nacos: 10_000, eureka: 10_000, consul: 10_000 },
+  registries: registryNames,
+  most: { zookeeper: 10_000, nacos: 10_000, eureka: 1_000, consul: 1_000 },
   rates: [10, 100, 1_000],
   shards: [1, 16, 64],
   rateSeconds: 60,
@@ -52,6 +55,7 @@ export const quick: Scale = {
   instances: 3,
   repeats: 1,
   sizes: [200],
+  registries: registryNames,
   most: { zookeeper: 200, nacos: 200, eureka: 200, consul: 200 },
   rates: [100],
   shards: [1, 16],

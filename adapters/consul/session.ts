@@ -20,6 +20,8 @@ const SERVICE_PACE_MS = 50;
 /** Added to the pace of a service: its whole answer comes anew with each change. */
 const INSTANCE_PACE_MS = 0.2;
 const LIST_PACE_MS = 200;
+/** Pauses of a service between its attempts while the servers are away: a hundred services need not find out what the list does. */
+const STALE_PAUSES = 6;
 /** Attempts without a usable answer after which a service is shown as unreadable, while others are read. */
 const FAILED_ATTEMPTS = 3;
 
@@ -172,7 +174,7 @@ export class ScopeSession {
       for (;;) {
         const question = service.failures > 0 ? {} : { index: service.index };
         const error = await this.#read(service, 'blocking query', question, gone);
-        if (error !== undefined) await backoff.pause(gone, pauseOf(error));
+        if (error !== undefined) await this.#pause(backoff, error, gone);
         else {
           backoff.reset();
           const pace = SERVICE_PACE_MS + INSTANCE_PACE_MS * (service.content?.instances.length ?? 0);
@@ -182,6 +184,13 @@ export class ScopeSession {
     } catch (error) {
       if (!gone.aborted || signal.aborted) throw error;
     }
+  }
+
+  /** Pauses after a failed read of a service: for longer while the list, which is asked for all the time, is not answered either. */
+  async #pause(backoff: Backoff, error: Error, gone: AbortSignal): Promise<void> {
+    let pauses = 0;
+    do await backoff.pause(gone, pauseOf(error));
+    while (this.#stale && ++pauses < STALE_PAUSES);
   }
 
   /** Reads a service and gives out what changed. @returns why it could not be read, if so */

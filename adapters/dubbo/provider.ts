@@ -2,6 +2,7 @@ import { parseAddress, parsePort, short } from '#model/address.js';
 import { type Protocol, parseProtocol } from '#model/protocol.js';
 import { reasonOf } from '#model/reason.js';
 import type { Instance, Metadata, Rejection, Warmup } from '#model/service.js';
+import { Shared } from '#model/shared.js';
 import { type DubboUrl, decodeName, param, parseUrl } from './url.js';
 
 /** What a consumer asks for: an interface in a group and version, both empty where unset. */
@@ -96,6 +97,8 @@ function isSaneName(service: DubboService): boolean {
   return service.interface !== '' && Object.values(service).every((part) => part.length <= maxName);
 }
 
+const ports = new Shared<Instance['ports']>();
+
 function readInstance(data: ProviderData, service: DubboService | undefined): Instance {
   const { params } = data;
   if (service === undefined)
@@ -103,7 +106,9 @@ function readInstance(data: ProviderData, service: DubboService | undefined): In
   return {
     id: data.record,
     address: parseAddress(data.host).text,
-    ports: [{ name: '', protocol: readProtocol(data.protocol), number: parsePort(data.port) }],
+    ports: ports.of(`${data.protocol} ${data.port}`, () => [
+      { name: '', protocol: readProtocol(data.protocol), number: parsePort(data.port) },
+    ]),
     locality: undefined,
     network: undefined,
     changedAt: readTime(params.timestamp),

@@ -1,5 +1,6 @@
 import { short } from '#model/address.js';
 import type { Metadata } from '#model/service.js';
+import { sharedText } from '#model/shared.js';
 
 /** The parts of a Dubbo URL, `protocol://user:password@host:port/path?key=value&...`, with its user left out. */
 export interface DubboUrl {
@@ -39,7 +40,8 @@ function parseAuthority(authority: string): { host: string; port: string } {
   const place = authority.slice(authority.lastIndexOf('@') + 1);
   // Dubbo writes IPv6 addresses with and without brackets: the port is behind the last colon.
   const colon = place.endsWith(']') ? -1 : place.lastIndexOf(':');
-  return colon < 0 ? { host: place, port: '' } : { host: place.slice(0, colon), port: place.slice(colon + 1) };
+  const host = sharedText(colon < 0 ? place : place.slice(0, colon));
+  return { host, port: colon < 0 ? '' : place.slice(colon + 1) };
 }
 
 function parseQuery(query: string): Metadata {
@@ -47,7 +49,8 @@ function parseQuery(query: string): Metadata {
   for (const pair of query.split('&')) {
     if (pair === '') continue;
     const equals = pair.indexOf('=');
-    pairs.push(equals < 0 ? [pair, pair] : [pair.slice(0, equals), pair.slice(equals + 1)]);
+    const value = sharedText(equals < 0 ? pair : pair.slice(equals + 1));
+    pairs.push([equals < 0 ? value : pair.slice(0, equals), value]);
   }
   return Object.fromEntries(pairs);
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bench, Scenario } from '../bench.js';
-import { type Load, placesOf, registryNames } from '../loads/load.js';
+import { type Load, placesOf } from '../loads/load.js';
 import { cpuSeconds, median } from '../measure.js';
 import { Changer, medians, type Run, type RunOptions } from '../run.js';
 
@@ -22,7 +22,7 @@ export const change: Scenario = {
   name: 'one change',
   title: 'one instance comes or goes while nothing else happens, at several sizes of the catalog',
   run: async (bench) => {
-    for (const name of registryNames)
+    for (const name of bench.scale.registries)
       for (const size of bench.scale.sizes.filter((size) => size <= bench.most(name))) {
         const load = await bench.load(name, size);
         for (const way of ways) await atRest(bench, load, way, `${name}, ${size} services, ${way.name}`);

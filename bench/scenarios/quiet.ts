@@ -1,6 +1,5 @@
 import { Wire } from '#test/servers/wire.js';
 import type { Scenario } from '../bench.js';
-import { registryNames } from '../loads/load.js';
 import { coreShare } from '../measure.js';
 
 export const idle: Scenario = {
@@ -8,7 +7,7 @@ export const idle: Scenario = {
   title: 'nothing happens: CPU, and what is asked of the registry',
   run: async (bench) => {
     const { scale } = bench;
-    for (const name of registryNames) {
+    for (const name of bench.scale.registries) {
       const load = await bench.load(name);
       const wire = await Wire.open(portOf(load.config), name === 'nacos' ? [1_000] : []);
       const run = await bench.start({
@@ -40,7 +39,7 @@ export const down: Scenario = {
   title: 'the registry is killed: CPU while it is away, and nothing is lost',
   run: async (bench) => {
     const { scale } = bench;
-    for (const name of registryNames) {
+    for (const name of bench.scale.registries) {
       const load = await bench.ownLoad(name, Math.min(1_000, bench.most(name)));
       const run = await bench.start({ loads: [load], shards: 16 });
       await load.kill();

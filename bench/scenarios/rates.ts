@@ -10,18 +10,19 @@ export const rates: Scenario = {
   run: async (bench) => {
     const { scale } = bench;
     const load = await bench.load('zookeeper');
-    for (const shards of scale.shards) {
-      const run = await bench.start({ loads: [load], shards });
-      const istiod = await startIstiod({ configSources: run.configSources });
+    for (const { shards, protocol } of [...scale.shards.map(sotw), { shards: 1, protocol: 'delta' } as const]) {
+      const run = await bench.start({ loads: [load], shards, protocol });
+      // It does not ask a config source for changes.
+      const istiod = protocol === 'delta' ? undefined : await startIstiod({ configSources: run.configSources });
       const stream = await ChangeStream.open(run, load, scale.services);
       await bench.settle(10_000);
       for (const rate of scale.rates) {
-        const of = `${rate} a second, ${shards} shards`;
+        const of = `${rate} a second, ${protocol === 'delta' ? 'delta' : `${shards} shards`}`;
         const seconds = scale.rateSeconds / scale.repeats;
         for (let repeat = 0; repeat < scale.repeats; repeat++) {
           stream.reset();
           await longestStalls(bench, run);
-          const before = { own: cpuSeconds(run.pontoon), istiod: cpuSeconds(istiod) };
+          const before = { own: cpuSeconds(run.pontoon), istiod: istiod === undefined ? 0 : cpuSeconds(istiod) };
           const [pushes, bytes] = [run.client.pushes, run.client.bytes];
           await stream.run(rate, seconds);
           const changes = rate * seconds;
@@ -39,18 +40,19 @@ export const rates: Scenario = {
             ours: quantile(ours, 0.99),
             floor: quantile(floor, 0.99),
             beside: 'bare watcher',
-            ...(rate === 1_000 && shards > 1 ? { budget: { of: 'ours', most: 150 } } : {}),
+            ...(rate === 1_000 && (shards > 1 || protocol === 'delta') ? { budget: { of: 'ours', most: 150 } } : {}),
           });
           bench.take({
             what: `${of}: CPU per 1,000 changes`,
             unit: 's',
             ours: (1_000 * (cpuSeconds(run.pontoon) - before.own)) / changes,
           });
-          bench.take({
-            what: `${of}: istiod's CPU per 1,000 changes`,
-            unit: 's',
-            ours: (1_000 * (cpuSeconds(istiod) - before.istiod)) / changes,
-          });
+          if (istiod !== undefined)
+            bench.take({
+              what: `${of}: istiod's CPU per 1,000 changes`,
+              unit: 's',
+              ours: (1_000 * (cpuSeconds(istiod) - before.istiod)) / changes,
+            });
           bench.take({ what: `${of}: responses a second`, unit: '', ours: (run.client.pushes - pushes) / seconds });
           bench.take({
             what: `${of}: MB a second to one client`,
@@ -70,11 +72,15 @@ export const rates: Scenario = {
         await bench.settle(3_000);
       }
       await stream.close();
-      await istiod.stop();
-      await bench.end(run, `${shards} shards`);
+      await istiod?.stop();
+      await bench.end(run, `${shards} shards, ${protocol}`);
     }
   },
 };
+
+function sotw(shards: number): { readonly shards: number; readonly protocol: 'sotw' } {
+  return { shards, protocol: 'sotw' };
+}
 
 export const churn: Scenario = {
   name: 'churn',

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { snapshotName } from '#snapshot/file.js';
 import { until } from '#test/servers/probes.js';
 import type { Bench, Scenario } from '../bench.js';
-import { type Load, registryNames } from '../loads/load.js';
+import type { Load } from '../loads/load.js';
 import { cpuSeconds, residentMegabytes, timed } from '../measure.js';
 import { stalls } from '../stalls.js';
 
@@ -15,8 +15,9 @@ export const cold: Scenario = {
   name: 'cold start',
   title: 'from the start of the process to the complete set at an xDS client, per registry and all together',
   run: async (bench) => {
-    for (const name of registryNames) await start(bench, name, [await bench.load(name)]);
-    await start(bench, 'all four', await Promise.all(registryNames.map((name) => bench.load(name))));
+    for (const name of bench.scale.registries) await start(bench, name, [await bench.load(name)]);
+    if (bench.scale.registries.length > 1)
+      await start(bench, 'all together', await Promise.all(bench.scale.registries.map((name) => bench.load(name))));
   },
 };
 

@@ -2,7 +2,8 @@ import { short } from '#model/address.js';
 import { isLocality } from '#model/locality.js';
 import { compareText, type Endpoint } from '#model/mesh.js';
 import { parseProtocol } from '#model/protocol.js';
-import type { Instance, Metadata } from '#model/service.js';
+import type { Instance, InstancePort, Metadata } from '#model/service.js';
+import { Shared } from '#model/shared.js';
 import { strictText, type Workload } from '#model/workload.js';
 import type { ServiceKind } from '#sources/contract.js';
 import type { InstanceScope } from './expression.js';
@@ -44,6 +45,15 @@ export type MadeEndpoint = { readonly unused: readonly string[]; readonly failed
   | { readonly reason: string }
 );
 
+const nothing: readonly string[] = [];
+const numbers = new Shared<Endpoint['ports']>();
+
+/** Port name → number. */
+function numbersOf(ports: readonly Pick<InstancePort, 'name' | 'number'>[]): Endpoint['ports'] {
+  const key = ports.map(({ name, number }) => `${name}=${number}`).join(' ');
+  return numbers.of(key, () => Object.fromEntries(ports.map(({ name, number }) => [name, number])));
+}
+
 /** The steps from an instance to an endpoint. */
 export class EndpointSteps {
   readonly #settings: EndpointSettings;
@@ -79,11 +89,11 @@ export class EndpointSteps {
     const pod = this.#workload(instance, context, network, unused);
     return {
       until,
-      unused,
-      failed,
+      unused: unused.length === 0 ? nothing : unused,
+      failed: failed.length === 0 ? nothing : failed,
       endpoint: {
         address: instance.address,
-        ports: Object.fromEntries(ports.map(({ name, number }) => [name, number])),
+        ports: numbersOf(ports),
         weight,
         draining: state === 'drain',
         locality: this.#locality(instance, context, fill, unused, pod),

@@ -256,3 +256,49 @@ describe('the version of a client', () => {
     expect(of('', rules).workarounds).to.deep.equal([]);
   });
 });
+
+describe('a set in blocks', () => {
+  const resource = (name: string, value: number): EncodedResource => ({
+    type: 'ServiceEntry',
+    name,
+    host: name,
+    bucket: 0,
+    mesh: undefined as never,
+    version: value.toString(16).padStart(16, '0'),
+    field: Buffer.from(`${name} ${value};`),
+  });
+  const bytes = (sets: ShardedSets): string =>
+    Buffer.concat([...(sets.sets[0]?.of('ServiceEntry').blocks ?? [])]).toString();
+
+  it('is the resources in the order of their names after whatever changes', () => {
+    const sets = new ShardedSets(1);
+    const held = new Map<string, number>();
+    // Always the same numbers, without a pattern that a block could have.
+    let seed = 7;
+    const next = (below: number): number => {
+      seed = (seed * 48_271) % 2_147_483_647;
+      return seed % below;
+    };
+    for (let step = 0; step < 2_000; step++) {
+      const name = `s${next(step < 600 ? 400 : 500)}`;
+      const isGone = step > 600 && next(5) === 0;
+      if (isGone) held.delete(name);
+      else held.set(name, step);
+      const one = resource(name, step);
+      sets.apply(isGone ? { set: [], removed: [one] } : { set: [one], removed: [] });
+      if (step % 7 !== 0) continue;
+      const expected = [...held].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, value]) => `${name} ${value};`);
+      expect(bytes(sets)).to.equal(expected.join(''));
+    }
+  });
+
+  it('keeps the blocks that a change does not touch', () => {
+    const sets = new ShardedSets(1);
+    const names = Array.from({ length: 300 }, (_, index) => `s${index}`);
+    sets.apply({ set: names.map((name) => resource(name, 1)), removed: [] });
+    const before = sets.sets[0]?.of('ServiceEntry').blocks ?? [];
+    sets.apply({ set: [resource('s17', 2)], removed: [] });
+    const after = sets.sets[0]?.of('ServiceEntry').blocks ?? [];
+    expect(after.filter((block, index) => block !== before[index])).to.have.length(1);
+  });
+});

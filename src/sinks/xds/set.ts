@@ -5,32 +5,48 @@ import { compareText } from '#model/mesh.js';
 /** What of a change concerns one set: names by type. */
 export type ChangedNames = ReadonlyMap<ResourceType, readonly string[]>;
 
+/** Resources whose bytes are kept as one block. */
+const blockSize = 64;
+
 /** All resources of one type in one set. */
 class TypeSet {
   readonly resources = new Map<string, EncodedResource>();
   #sum = 0n;
-  #fields: Uint8Array | undefined;
+  /** Names, sorted; undefined since one came or went. */
+  #order: readonly string[] | undefined;
+  /** Undefined where a resource has changed. */
+  readonly #blocks: (Uint8Array | undefined)[] = [];
 
   /** Equal content has an equal version, whichever way it came about. */
   get version(): string {
     return `${this.resources.size}-${this.#sum.toString(16)}`;
   }
 
-  /** As a whole set is sent: fields of a DiscoveryResponse, one after the other, in the order of their names. */
-  get fields(): Uint8Array {
-    this.#fields ??= Buffer.concat(
-      [...this.resources.values()].sort((a, b) => compareText(a.name, b.name)).map(({ field }) => field),
-    );
-    return this.#fields;
+  /**
+   * As a whole set is sent: fields of a DiscoveryResponse, one after the other, in the order of their names, in blocks. A change of a resource makes its block
+   * anew, and no other.
+   */
+  get blocks(): readonly Uint8Array[] {
+    this.#order ??= [...this.resources.keys()].sort(compareText);
+    const order = this.#order;
+    return Array.from({ length: Math.ceil(order.length / blockSize) }, (_, block) => {
+      const known = this.#blocks[block] ?? this.#block(order.slice(block * blockSize, (block + 1) * blockSize));
+      this.#blocks[block] = known;
+      return known;
+    });
   }
 
   /** @returns whether its bytes are others than before */
   set(resource: EncodedResource): boolean {
-    if (this.resources.get(resource.name)?.version === resource.version) return false;
-    this.delete(resource.name);
+    const known = this.resources.get(resource.name);
+    if (known?.version === resource.version) return false;
     this.resources.set(resource.name, resource);
     this.#sum ^= BigInt(`0x${resource.version}`);
-    this.#fields = undefined;
+    if (known === undefined) this.#reorder();
+    else {
+      this.#sum ^= BigInt(`0x${known.version}`);
+      if (this.#order !== undefined) this.#blocks[Math.floor(placeIn(this.#order, known.name) / blockSize)] = undefined;
+    }
     return true;
   }
 
@@ -40,9 +56,29 @@ class TypeSet {
     if (known === undefined) return false;
     this.resources.delete(name);
     this.#sum ^= BigInt(`0x${known.version}`);
-    this.#fields = undefined;
+    this.#reorder();
     return true;
   }
+
+  #reorder(): void {
+    this.#order = undefined;
+    this.#blocks.length = 0;
+  }
+
+  #block(names: readonly string[]): Uint8Array {
+    return Buffer.concat(names.flatMap((name) => this.resources.get(name)?.field ?? []));
+  }
+}
+
+/** Where a name is among sorted ones. It is there. */
+function placeIn(names: readonly string[], name: string): number {
+  let [from, to] = [0, names.length - 1];
+  while (from < to) {
+    const middle = (from + to + 1) >> 1;
+    if (compareText(names[middle] as string, name) > 0) to = middle - 1;
+    else from = middle;
+  }
+  return from;
 }
 
 /** The resources behind one port. */

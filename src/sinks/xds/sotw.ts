@@ -42,7 +42,7 @@ export class SotwStream extends XdsStream<Subscription, DiscoveryRequest> {
           nonce,
           controlPlane: { identifier: 'pontoon' },
         }).finish();
-        return Buffer.concat([set?.fields ?? new Uint8Array(), rest]);
+        return Buffer.concat([...(set?.blocks ?? []), rest]);
       },
     };
   }
