@@ -46,6 +46,12 @@ export type MadeEndpoint = { readonly unused: readonly string[]; readonly failed
 );
 
 const nothing: readonly string[] = [];
+
+/** One list for all endpoints of which there is nothing to say. */
+function orNothing(texts: readonly string[]): readonly string[] {
+  return texts.length === 0 ? nothing : texts;
+}
+
 const numbers = new Shared<Endpoint['ports']>();
 
 /** Port name → number. */
@@ -87,27 +93,23 @@ export class EndpointSteps {
     const account = chosen.serviceAccount && fill(chosen.serviceAccount.value, chosen.serviceAccount.rule);
     const network = this.#network(instance, context, fill);
     const pod = this.#workload(instance, context, network, unused);
-    return {
-      until,
-      unused: unused.length === 0 ? nothing : unused,
-      failed: failed.length === 0 ? nothing : failed,
-      endpoint: {
-        address: instance.address,
-        ports: numbersOf(ports),
-        weight,
-        draining: state === 'drain',
-        locality: this.#locality(instance, context, fill, unused, pod),
-        network: this.#networkOf(instance, context, network, pod),
-        labels: { ...pod?.labels, ...labelsOf(instance, context, fill, unused) },
-        serviceAccount: account,
-        ...strictOf(
-          pod,
-          ports.map(({ number }) => number),
-        ),
-        ...(pod?.identity === undefined || account !== undefined ? {} : { identity: pod.identity }),
-        origins: [{ registry: scope.registry.name, instance: instance.id }],
-      },
+    const endpoint: Endpoint = {
+      address: instance.address,
+      ports: numbersOf(ports),
+      weight,
+      draining: state === 'drain',
+      locality: this.#locality(instance, context, fill, unused, pod),
+      network: this.#networkOf(instance, context, network, pod),
+      labels: { ...pod?.labels, ...labelsOf(instance, context, fill, unused) },
+      serviceAccount: account,
+      ...strictOf(
+        pod,
+        ports.map(({ number }) => number),
+      ),
+      ...(pod?.identity === undefined || account !== undefined ? {} : { identity: pod.identity }),
+      origins: [{ registry: scope.registry.name, instance: instance.id }],
     };
+    return { until, unused: orNothing(unused), failed: orNothing(failed), endpoint };
   }
 
   /** Where a workload is: by the same rules as any instance. */
