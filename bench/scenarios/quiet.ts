@@ -7,7 +7,7 @@ export const idle: Scenario = {
   title: 'nothing happens: CPU, and what is asked of the registry',
   run: async (bench) => {
     const { scale } = bench;
-    for (const name of bench.scale.registries) {
+    for (const name of scale.registries) {
       const load = await bench.load(name);
       const wire = await Wire.open(portOf(load.config), name === 'nacos' ? [1_000] : []);
       const run = await bench.start({
@@ -49,7 +49,7 @@ export const down: Scenario = {
   title: 'the registry is killed: CPU while it is away, and nothing is lost',
   run: async (bench) => {
     const { scale } = bench;
-    for (const name of bench.scale.registries) {
+    for (const name of scale.registries) {
       const load = await bench.ownLoad(name, Math.min(1_000, bench.most(name)));
       const run = await bench.start({ loads: [load], shards: 16 });
       await load.kill();
